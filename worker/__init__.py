@@ -1,0 +1,1 @@
+"""The referral usage worker: Kafka to PostgreSQL, exactly, and a view of both."""

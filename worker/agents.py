@@ -1,0 +1,155 @@
+"""
+The agent that stores usages, and the steps that a run of them takes.
+
+A process may die after any step: docs/delivery.md says what rows, position, table and offset are then.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Final, cast
+
+import structlog
+from faust.streams import Stream
+from faust.types import StreamT
+
+from worker.database import Database
+from worker.epoch import Epoch
+from worker.errors import TopicMismatchError
+from worker.pipeline.decode import Decoder, Reject
+from worker.pipeline.rejects import Send, publish_rejects
+from worker.pipeline.store import DecodedRun, Moved, Refused, Stored, load_partition, refuse, store_run
+from worker.runs.app import RUN_CODEC, App
+from worker.runs.lanes import Retry
+from worker.runs.run import Run
+from worker.runs.table import CodeTable
+
+# decoding this many records takes about 5 ms: the web and heartbeats get their turn between
+_DECODED_AT_ONCE: Final = 1000
+
+_log: Final = structlog.get_logger("referrals")
+
+
+class UsageRuns:
+    """
+    Handles the runs of a worker's partitions.
+
+    Args:
+        topic: of usages.
+        partition_count: of that topic, as this worker started with it.
+        send: puts a message on the dead-letter topic.
+    """
+
+    def __init__(
+        self, topic: str, partition_count: int, *, decoder: Decoder, database: Database, table: CodeTable, send: Send
+    ) -> None:
+        self._topic = topic
+        self._partition_count = partition_count
+        self._decoder = decoder
+        self._database = database
+        self._table = table
+        self._send = send
+        self._as_of: dict[int, int] = {}  # by partition: the position that its entries in the table belong to
+
+    async def load(self, partition: int, epoch: Epoch) -> int:
+        """
+        Load a partition's statistics into the table and return its stored position.
+
+        Raises:
+            UnavailableError: PostgreSQL is not there; try again.
+            TopicMismatchError: the position was stored with another number of partitions.
+        """
+        async with self._database.writing(epoch) as conn:
+            loaded = await load_partition(conn, self._topic, partition, self._partition_count)
+        if loaded.partition_count != self._partition_count:
+            raise TopicMismatchError(
+                f"{self._topic} has {self._partition_count} partitions, but its positions were stored with "
+                f"{loaded.partition_count}: codes would be counted in two places. Go back to a topic with "
+                f"{loaded.partition_count} partitions"
+            )
+        if not epoch.ended:
+            self._table.hold(partition, loaded.stats, self._partition_count)
+            self._as_of[partition] = loaded.next_offset
+            _log.info(
+                "partition loaded", partition=f"{self._topic}[{partition}]",
+                position=loaded.next_offset, codes=len(loaded.stats),
+            )  # fmt: skip
+        return loaded.next_offset
+
+    def release(self, partition: int) -> None:
+        """Forget a partition: it is not ours, or not as we know it."""
+        self._table.release(partition)
+        self._as_of.pop(partition, None)
+
+    async def process(self, run: Run, retry: Retry) -> bool:
+        """
+        Take a run through its steps; every one of them may be repeated.
+
+        1. Decode: each record becomes a usage or a reject.
+        2. Store: rejects are copied to the dead-letter topic, acknowledged; then rows, rejects, statistics and the
+           position are one transaction.
+        3. Show: what is committed, and only that, enters the table.
+        4. Ack: the caller moves the partition's offset, which the consumer commits in its own time.
+
+        Args:
+            retry: tries a step again for as long as an outage lasts.
+        Returns:
+            True when the run is stored, by this call or before; False when the stored position is elsewhere, so the
+            partition must be loaded anew.
+        Raises:
+            InvariantError: going on would lose or double events.
+        """
+        decoded = await self._decode(run)
+        published = 0
+        while not run.epoch.ended:
+            await retry(partial(publish_rejects, decoded.rejects[published:], self._send))
+            published = len(decoded.rejects)
+            outcome = await retry(partial(self._store, run, decoded))
+            if isinstance(outcome, Moved):
+                _log.info("position moved elsewhere", run=str(run), position=outcome.next_offset)
+                return False
+            if isinstance(outcome, Stored):
+                if not run.epoch.ended:
+                    self._show(run, decoded, outcome)
+                return True
+            refuse(decoded, outcome.details, run.records, self._decoder)
+        return False
+
+    async def _store(self, run: Run, decoded: DecodedRun) -> Stored | Moved | Refused:
+        async with self._database.writing(run.epoch) as conn:
+            return await store_run(conn, decoded, self._table.stats_in(run.partition), self._as_of[run.partition])
+
+    async def _decode(self, run: Run) -> DecodedRun:
+        decoded = DecodedRun(run.topic, run.partition, run.start, run.next_offset, run.records[-1])
+        for start in range(0, len(run.records), _DECODED_AT_ONCE):
+            for item in self._decoder.decode(run.records[start : start + _DECODED_AT_ONCE]):
+                if isinstance(item, Reject):
+                    decoded.rejects.append(item)
+                else:
+                    decoded.usages.append(item)
+            await asyncio.sleep(0)
+        return decoded
+
+    def _show(self, run: Run, decoded: DecodedRun, stored: Stored) -> None:
+        self._table.show(run.partition, stored.touched)
+        self._as_of[run.partition] = run.next_offset
+        for reject in decoded.rejects:
+            _log.warning(
+                "record rejected", record=f"{run.topic}[{run.partition}]@{reject.record.offset}",
+                reason=reject.reason.value, detail=reject.detail, id=str(reject.id),
+            )  # fmt: skip
+        _log.debug(
+            "run stored", run=str(run), stored=stored.stored, rejected=stored.rejected,
+            duplicates=stored.duplicates, replayed=stored.replayed,
+        )  # fmt: skip
+
+
+def add_agent(app: App, submit: Callable[[Run], None]) -> None:
+    """Add the agent that takes runs from Faust and submits each to the lane of its partition."""
+    topic = app.topic(app.usages_topic_name, key_serializer="raw", value_serializer=RUN_CODEC)
+
+    @app.agent(topic, name="store_usages")
+    async def store_usages(stream: StreamT[Run]) -> None:
+        runs = cast("Stream[Run]", stream)
+        async for event in runs.noack().events():
+            submit(event.value)

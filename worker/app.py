@@ -1,0 +1,87 @@
+"""The composition root: the one place that picks what a worker is made of."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import cast
+
+from aiokafka.errors import KafkaError
+from faust.exceptions import ProducerSendError
+
+from worker.agents import UsageRuns, add_agent
+from worker.database import Database
+from worker.errors import BrokerUnavailableError
+from worker.health import Health
+from worker.pipeline.decode import Decoder
+from worker.pipeline.rejects import DeadLetter, Send
+from worker.process import WorkerProcess
+from worker.runs.app import TABLE_NAME, App, create_app
+from worker.runs.consumer import Consumer
+from worker.runs.lanes import Lanes
+from worker.runs.table import CodeTable
+from worker.settings import Settings
+from worker.web.app import create_web
+from worker.web.queries import Reader
+from worker.web.server import WebServer
+
+VERSION = version("referral-usage-worker")
+
+
+def build(
+    settings: Settings,
+    partition_count: int,
+    web_socket: socket.socket,
+    *,
+    loop: asyncio.AbstractEventLoop,
+    clock: Callable[[], float] = time.time,
+) -> WorkerProcess:
+    """
+    Put a worker together, without connecting to anything.
+
+    Args:
+        partition_count: of the usages topic.
+        web_socket: bound and listening; the worker's pages are served on it.
+        clock: the present in seconds since 1970.
+    """
+    app = create_app(settings, partition_count)
+    table = cast(
+        "CodeTable", app.Table(TABLE_NAME, partitions=partition_count, help="statistics by code, as committed")
+    )
+    database = Database(settings)
+    handler = UsageRuns(
+        settings.usages_topic,
+        partition_count,
+        decoder=Decoder(settings.usages_topic, future_max_s=settings.future_max_s, clock=clock),
+        database=database,
+        table=table,
+        send=_dead_letter_sender(app, settings.rejected_topic),
+    )
+    lanes = app.lanes = Lanes(
+        handler,
+        # Faust makes its consumer when it is first asked for it, which must be on its own loop
+        seek=lambda tp, offset: cast("Consumer", app.consumer).seek_run(tp, offset),
+        fail=lambda error: process.fail(error),  # noqa: PLW0108 - the process is made of all this, below
+        retry_max_s=settings.retry_max_s,
+    )
+    add_agent(app, lanes.submit)
+    health = Health(lanes)
+    web = WebServer(create_web(Reader(database), table, health, VERSION), web_socket)
+    process = WorkerProcess(
+        app, database, web, health=health, stop_timeout_s=settings.stop_timeout_s, loop=loop, loglevel="INFO"
+    )
+    return process
+
+
+def _dead_letter_sender(app: App, topic: str) -> Send:
+    async def send(letter: DeadLetter) -> None:
+        try:
+            acknowledged = await app.producer.send(
+                topic, letter.key, letter.value, partition=None, timestamp=None, headers=letter.headers
+            )
+            await acknowledged
+        except (ProducerSendError, KafkaError) as error:
+            raise BrokerUnavailableError(f"the dead-letter topic {topic!r} does not take rejects: {error!r}") from error
+
+    return send

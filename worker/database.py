@@ -1,0 +1,149 @@
+"""The worker's connections to PostgreSQL: some store runs, others answer HTTP requests."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from mode import Service
+from psycopg import AsyncConnection, Error
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import AsyncConnectionPool
+
+from worker.epoch import Epoch
+from worker.pipeline.binary import register_arrays
+from worker.pipeline.retry import to_worker_error
+from worker.settings import Settings
+from worker.sql import queries
+
+WRITER_NAME: Final = "referrals-writer"
+READER_NAME: Final = "referrals-reader"
+# a pool doubles its pause between attempts until this has passed, then starts over: it also bounds the pause
+_RECONNECT_S: Final = 5.0
+
+
+class Database(Service):
+    """
+    Two pools on the worker's loop, opened without waiting: PostgreSQL may be down at any time.
+
+    A connection that saw any error is closed, never reused: what it was doing is unknown, and a session opened on a
+    primary that was demoted since stays read-only for as long as it lives.
+    """
+
+    abstract = False
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    async def on_start(self) -> None:
+        """Open both pools on the running loop."""
+        settings = self._settings
+        self._writers = self._new_pool(WRITER_NAME, settings.database_connections, _configure_writer)
+        self._readers = self._new_pool(READER_NAME, settings.reader_connections, self._configure_reader)
+        await self._writers.open(wait=False)
+        await self._readers.open(wait=False)
+
+    async def on_stop(self) -> None:
+        """Close both pools."""
+        await self._writers.close()
+        await self._readers.close()
+
+    @asynccontextmanager
+    async def writing(self, epoch: Epoch) -> AsyncIterator[AsyncConnection]:
+        """
+        Lend a connection that stores runs, in autocommit mode.
+
+        Its socket is closed when the epoch ends, or when the block takes longer than `transaction_timeout_s`.
+
+        Raises:
+            StoreUnavailableError: no connection in time, or the block failed in a way that a retry may mend.
+            StoreRefusedError: the block failed in a way that neither a retry nor a reject would mend.
+        """
+        async with self._lend(self._writers) as conn:
+            deadline = asyncio.get_running_loop().call_later(self._settings.transaction_timeout_s, sever, conn)
+            try:
+                with epoch.ending(lambda: sever(conn)):
+                    yield conn
+            finally:
+                deadline.cancel()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """
+        Lend a read-only connection, in autocommit mode, whose statements end after `read_timeout_s`.
+
+        Raises:
+            StoreUnavailableError: no connection in time, or the block failed in a way that a retry may mend.
+        """
+        async with self._lend(self._readers) as conn:
+            # the server's own limit does not help when the server, or the way to it, is gone
+            deadline = asyncio.get_running_loop().call_later(self._settings.read_timeout_s + 1, sever, conn)
+            try:
+                yield conn
+            finally:
+                deadline.cancel()
+
+    @asynccontextmanager
+    async def _lend(self, pool: AsyncConnectionPool) -> AsyncIterator[AsyncConnection]:
+        try:
+            conn = await pool.getconn()
+        except Error as error:
+            raise to_worker_error(error) from error
+        try:
+            yield conn
+        except Error as error:
+            await conn.close()
+            raise to_worker_error(error) from error
+        except BaseException:
+            await conn.close()
+            raise
+        finally:
+            await pool.putconn(conn)
+
+    def _new_pool(
+        self, name: str, size: int, configure: Callable[[AsyncConnection], Awaitable[None]]
+    ) -> AsyncConnectionPool:
+        settings = self._settings
+        return AsyncConnectionPool(
+            make_conninfo(
+                settings.database_url,
+                application_name=f"{name}-{socket.gethostname()}-{os.getpid()}"[:63],
+                connect_timeout=max(2, round(settings.connect_timeout_s)),
+            ),
+            kwargs={"autocommit": True},
+            configure=configure,
+            min_size=size,
+            max_size=size,
+            timeout=settings.connect_timeout_s,
+            reconnect_timeout=_RECONNECT_S,
+            name=name,
+            open=False,
+        )
+
+    async def _configure_reader(self, conn: AsyncConnection) -> None:
+        await conn.execute(queries["configure_reader"], [f"{round(self._settings.read_timeout_s * 1000)}ms"])
+
+
+async def _configure_writer(conn: AsyncConnection) -> None:
+    register_arrays(conn)
+    await conn.execute(queries["configure_writer"])
+    await conn.execute(queries["create_touched"])
+
+
+def sever(conn: AsyncConnection) -> None:
+    """
+    End a connection at once, whoever waits on it: they get psycopg's OperationalError.
+
+    The socket is shut down, not closed: its number stays taken until psycopg lets go of it, so the event loop cannot
+    confuse it with a newer one.
+    """
+    if conn.closed:
+        return
+    with socket.socket(fileno=os.dup(conn.fileno())) as duplicate:
+        try:
+            duplicate.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # the other side was faster

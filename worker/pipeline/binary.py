@@ -1,0 +1,122 @@
+"""
+PostgreSQL's binary formats: rows for COPY, and arrays as parameters.
+
+Source: the chapter on COPY of PostgreSQL's manual, and `array_send` in its source for arrays.
+"""
+
+from collections.abc import Iterable, Sequence
+from struct import Struct
+from typing import Final
+
+from psycopg import AsyncConnection
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+from worker.pipeline.count import Counts
+from worker.pipeline.decode import Usage
+
+_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER: Final = b"\xff\xff"
+_POSTGRES_EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01T00:00Z in microseconds since 1970
+_UUID_OID: Final = 2950
+_UUID_ARRAY_OID: Final = 2951
+_TIMESTAMPTZ_OID: Final = 1184
+_ARRAY_HEADER: Final = Struct(">iiiii")  # dimensions, has nulls, element type, length, lower bound
+_UUID_SIZE: Final = b"\0\0\0\x10"
+
+_pack_usage: Final = Struct(">hi16si16si16siqiqiii?").pack
+# one layout for each length of recent users
+_pack_counts: Final = [
+    Struct(">hi16siqiqiqii" + "iiiiii" + "i16s" * users + "iiiiii" + "iq" * users).pack for users in range(6)
+]
+
+
+class UuidArray(bytes):
+    """A `uuid[]` parameter in the server's binary format; build it with `uuid_array`."""
+
+    __slots__ = ()
+
+
+class _UuidArrayDumper(Dumper):
+    format = Format.BINARY
+    oid = _UUID_ARRAY_OID
+
+    def dump(self, obj: UuidArray) -> UuidArray:
+        return obj
+
+
+def register_arrays(conn: AsyncConnection) -> None:
+    """Teach a connection to take `UuidArray` parameters."""
+    conn.adapters.register_dumper(UuidArray, _UuidArrayDumper)
+
+
+def uuid_array(uuids: Sequence[bytes]) -> UuidArray:
+    """Return a parameter for a `uuid[]`, from UUIDs of 16 bytes each."""
+    if not uuids:
+        return UuidArray(Struct(">iii").pack(0, 0, _UUID_OID))
+    header = _ARRAY_HEADER.pack(1, 0, _UUID_OID, len(uuids), 1)
+    return UuidArray(header + _UUID_SIZE + _UUID_SIZE.join(uuids))
+
+
+def usage_rows(usages: Iterable[tuple[Usage, bool]], partition: int) -> bytes:
+    """Return the COPY data of `referral_usages`, from usages and whether each is a first use."""
+    epoch = _POSTGRES_EPOCH_US
+    pack = _pack_usage
+    rows = [
+        pack(7, 16, uuid, 16, code, 16, user, 8, date_us - epoch, 8, offset, 4, partition, 1, first)
+        for (uuid, code, user, date_us, offset), first in usages
+    ]
+    return b"".join([_HEADER, *rows, _TRAILER])
+
+
+def counts_rows(touched: Iterable[tuple[bytes, Counts]], partition: int) -> bytes:
+    """Return the COPY data of `touched_code_stats`: code, uses, users, last used, partition, recent users and dates."""
+    epoch = _POSTGRES_EPOCH_US
+    rows = []
+    for code, (total_uses, unique_users, last_used_us, recent) in touched:
+        size = len(recent)
+        users: list[object] = []
+        dates: list[int] = []
+        for date_us, user in recent:
+            users += (16, user)
+            dates += (8, date_us - epoch)
+        rows.append(
+            _pack_counts[size](
+                7,
+                16,
+                code,
+                8,
+                total_uses,
+                8,
+                unique_users,
+                8,
+                last_used_us - epoch,
+                4,
+                partition,
+                20 + 20 * size,
+                1,
+                0,
+                _UUID_OID,
+                size,
+                1,
+                *users,
+                20 + 12 * size,
+                1,
+                0,
+                _TIMESTAMPTZ_OID,
+                size,
+                1,
+                *dates,
+            )  # fmt: skip - a line for each part of the row
+        )
+    return b"".join([_HEADER, *rows, _TRAILER])
+
+
+def read_recent(users: bytes, dates: bytes) -> tuple[tuple[int, bytes], ...]:
+    """Return (date in microseconds since 1970, user) pairs from what `array_send` gives for both arrays."""
+    size = (len(users) - 20) // 20
+    epoch = _POSTGRES_EPOCH_US
+    return tuple(
+        (int.from_bytes(dates[24 + 12 * i : 32 + 12 * i], "big", signed=True) + epoch, users[24 + 20 * i : 40 + 20 * i])
+        for i in range(size)
+    )

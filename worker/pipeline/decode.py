@@ -1,0 +1,210 @@
+"""
+Step 1: each record becomes a usage or a reject, on its own bytes and never by an exception.
+
+Joining the values of a run into one document would be faster, and would let a crafted record shift into its
+neighbours.
+"""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple, Protocol
+from uuid import UUID
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from schemas import Reason, UsageEvent
+from schemas.fields import UUID_PATTERN
+from schemas.usage import VALUE_MAX_BYTES
+from worker.errors import RecordRejectedError
+
+NAMESPACE: Final = UUID("6f2a1c1e-5d0b-5b7e-9a53-0d6d2f6f7c11")
+"""Namespace of the UUIDv5 that an `event_id` becomes when it is not a UUID itself."""
+
+_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_DATE_MIN_US: Final = -62_135_596_800_000_000  # 0001-01-01T00:00Z: what UTC can express
+_DATE_MAX_US: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
+_QUOTED_MAX_CHARS: Final = 60
+
+_is_uuid: Final = re.compile(UUID_PATTERN).fullmatch
+_validate: Final = UsageEvent.__pydantic_validator__.validate_json
+
+
+class Record(Protocol):
+    """What the pipeline reads of a Kafka record; `timestamp` is in milliseconds, None or negative when absent."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+class Usage(NamedTuple):
+    """A usage ready to be stored; the UUIDs are 16 bytes each, the date is microseconds since 1970."""
+
+    uuid: bytes
+    code: bytes
+    user: bytes
+    date_us: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record that can never be stored, and why; `id` is the identity of a usage without `event_id`."""
+
+    id: UUID
+    reason: Reason
+    detail: str
+    record: Record
+
+
+class Decoder:
+    """
+    Decodes the records of one topic.
+
+    Args:
+        topic: its name, part of the identity of usages without `event_id`.
+        future_max_s: how far a date may be ahead of the clock, in seconds.
+        clock: returns the present in seconds since 1970.
+    """
+
+    def __init__(self, topic: str, *, future_max_s: float, clock: Callable[[], float] = time.time) -> None:
+        self._topic_bits = int.from_bytes(hashlib.sha256(topic.encode()).digest()[:8], "big") >> 2
+        self._future_max_us = round(future_max_s * 1_000_000)
+        self._clock = clock
+
+    def decode(self, records: Sequence[Record]) -> list[Usage | Reject]:
+        """Return a usage or a reject for each record, in their order; all are judged at one moment."""
+        now_us = int(self._clock() * 1_000_000)
+        decoded: list[Usage | Reject] = []
+        for record in records:
+            try:
+                decoded.append(self._decode(record, now_us))
+            except RecordRejectedError as error:
+                decoded.append(self.reject(record, error.reason, error.detail))
+        return decoded
+
+    def reject(self, record: Record, reason: Reason, detail: str) -> Reject:
+        """Return the reject of a record for a reason found later."""
+        return Reject(UUID(bytes=self._identity_of_record(record)), reason, detail, record)
+
+    def _decode(self, record: Record, now_us: int) -> Usage:
+        value = record.value
+        if not value:
+            raise RecordRejectedError(Reason.EMPTY, "the value is null" if value is None else "the value has no bytes")
+        if len(value) > VALUE_MAX_BYTES:
+            raise RecordRejectedError(
+                Reason.TOO_LARGE, f"the value has {len(value)} bytes; at most {VALUE_MAX_BYTES} are taken"
+            )
+        try:
+            event = _validate(value)
+        except ValidationError as error:
+            raise _explain(error) from error
+        code = bytes.fromhex(event.code_uuid.replace("-", ""))
+        return Usage(
+            self._identity_of_record(record) if event.event_id is None else _identity_of_event(event),
+            code,
+            bytes.fromhex(event.used_by_uuid.replace("-", "")),
+            self._date_us(event.date_used, record.timestamp, now_us),
+            record.offset,
+        )
+
+    def _date_us(self, date_used: datetime | None, timestamp_ms: int | None, now_us: int) -> int:
+        latest_us = now_us + self._future_max_us
+        if date_used is None:
+            # the producer's clock may be wrong: that is no fault of the event, so it is kept and dated now
+            timestamp_us = -1 if timestamp_ms is None else timestamp_ms * 1000
+            return timestamp_us if 0 <= timestamp_us <= latest_us else now_us
+        since = date_used - _UNIX_EPOCH
+        date_us = since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds
+        if 0 <= date_us <= latest_us:
+            return date_us
+        said = date_used.isoformat()
+        if not _DATE_MIN_US <= date_us <= _DATE_MAX_US:
+            raise RecordRejectedError(Reason.INVALID_DATE, f"date_used {said} is outside the calendar in UTC")
+        if date_us < 0:
+            raise RecordRejectedError(Reason.DATE_TOO_OLD, f"date_used {said} is before 1970")
+        ahead_s = (date_us - now_us) / 1_000_000
+        raise RecordRejectedError(
+            Reason.DATE_IN_FUTURE,
+            f"date_used {said} is {ahead_s:.0f} s ahead of the worker's clock; "
+            f"at most {self._future_max_us / 1_000_000:g} s are taken",
+        )
+
+    def _identity_of_record(self, record: Record) -> bytes:
+        timestamp_ms = record.timestamp or 0
+        bits = (
+            ((max(timestamp_ms, 0) & 0xFFFF_FFFF_FFFF) << 80)
+            | (7 << 76)
+            | ((record.partition & 0xFFF) << 64)
+            | (2 << 62)
+            | ((record.offset ^ self._topic_bits) & 0x3FFF_FFFF_FFFF_FFFF)
+        )
+        return bits.to_bytes(16, "big")
+
+
+def _identity_of_event(event: UsageEvent) -> bytes:
+    event_id = event.event_id
+    assert event_id is not None  # noqa: S101 - the caller's branch, for the type checker
+    if len(event_id) == 36 and _is_uuid(event_id):
+        return bytes.fromhex(event_id.replace("-", ""))
+    # uuid.uuid5 without the detour over its objects
+    name = NAMESPACE.bytes + f"{event.code_uuid}/{event_id}".encode()
+    digest = bytearray(hashlib.sha1(name, usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    return bytes(digest)
+
+
+_REASON_OF_FIELD: Final = {
+    "code_uuid": Reason.INVALID_UUID,
+    "used_by_uuid": Reason.INVALID_UUID,
+    "date_used": Reason.INVALID_DATE,
+    "event_id": Reason.INVALID_EVENT_ID,
+}
+_FORM_OF_FIELD: Final = {
+    "code_uuid": "is not a UUID of 36 characters with hyphens",
+    "used_by_uuid": "is not a UUID of 36 characters with hyphens",
+    "date_used": "is not an RFC 3339 time with an offset, as in 2026-01-31T12:00:00Z",
+    "event_id": "is not a text of 1 to 255 characters without NUL",
+}
+# of several faults, the one that says most about the producer is the reason; the detail names all
+_PRECEDENCE: Final = (Reason.MISSING_FIELD, Reason.INVALID_UUID, Reason.INVALID_DATE, Reason.INVALID_EVENT_ID)
+
+
+def _explain(error: ValidationError) -> RecordRejectedError:
+    problems = error.errors(include_url=False, include_context=False)
+    kind = problems[0]["type"]
+    if kind == "json_invalid":
+        return RecordRejectedError(Reason.NOT_JSON, problems[0]["msg"])
+    if kind == "model_type":
+        return RecordRejectedError(Reason.NOT_AN_OBJECT, "the value is JSON, but not an object")
+    found = [_explain_field(problem) for problem in problems]
+    reason = min((reason for reason, _ in found), key=_PRECEDENCE.index)
+    return RecordRejectedError(reason, "; ".join(detail for _, detail in found))
+
+
+def explain_fields(error: ValidationError) -> list[str]:
+    """Return what is wrong with an event's fields, a line for each."""
+    return [_explain_field(problem)[1] for problem in error.errors(include_url=False, include_context=False)]
+
+
+def _explain_field(problem: ErrorDetails) -> tuple[Reason, str]:
+    field = str(problem["loc"][0])
+    given: Any = problem["input"]
+    if problem["type"] == "missing":
+        return Reason.MISSING_FIELD, f"{field} is missing"
+    if given is None:
+        return Reason.MISSING_FIELD, f"{field} is null"
+    quoted = repr(given)
+    if len(quoted) > _QUOTED_MAX_CHARS:
+        quoted = quoted[:_QUOTED_MAX_CHARS] + "…"
+    return _REASON_OF_FIELD[field], f"{field} {quoted} {_FORM_OF_FIELD[field]}"

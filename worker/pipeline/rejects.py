@@ -1,0 +1,115 @@
+"""Rejects on their way: the row that is the truth, and the dead-letter topic's copy sent before it commits."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from psycopg import AsyncCursor
+
+from schemas.rejection import HEADER_PREFIX
+from worker.pipeline.decode import Record, Reject
+from worker.sql import queries
+
+# a producer refuses messages above 1,000,000 bytes; the rest of them is left for key and headers
+COPIED_VALUE_MAX_BYTES: Final = 900_000
+COPIED_KEY_MAX_BYTES: Final = 64 * 1024
+_DETAIL_MAX_CHARS: Final = 500
+_SENT_AT_ONCE: Final = 500
+
+
+class DeadLetter(NamedTuple):
+    """A message for the dead-letter topic."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+
+Send = Callable[[DeadLetter], Awaitable[None]]
+"""Sends one message and returns when the broker has acknowledged it; BrokerUnavailableError when it has not."""
+
+
+async def publish_rejects(rejects: Sequence[Reject], send: Send) -> None:
+    """
+    Send a copy of each reject to the dead-letter topic; at least once, since a failed call is repeated whole.
+
+    Raises:
+        BrokerUnavailableError: one of them was not acknowledged.
+    """
+    for start in range(0, len(rejects), _SENT_AT_ONCE):
+        await asyncio.gather(*(send(dead_letter(reject)) for reject in rejects[start : start + _SENT_AT_ONCE]))
+
+
+def dead_letter(reject: Reject) -> DeadLetter:
+    """Return the copy of a reject: its raw value, and headers that say why it is here and whence it came."""
+    record = reject.record
+    value = record.value
+    said = {
+        "id": str(reject.id),
+        "reason": reject.reason.value,
+        "detail": _printable(reject.detail),
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "value-bytes": str(len(value or b"")),
+    }
+    if record.timestamp is not None:
+        said["timestamp"] = str(record.timestamp)
+    key = record.key
+    return DeadLetter(
+        key=None if key is None or len(key) > COPIED_KEY_MAX_BYTES else key,
+        value=None if value is None else value[:COPIED_VALUE_MAX_BYTES],
+        headers=[(HEADER_PREFIX + name, text.encode()) for name, text in said.items()],
+    )
+
+
+async def write_rejects(cursor: AsyncCursor, rejects: Iterable[Reject]) -> None:
+    """Insert the rows of rejects, whole: value, key and headers can hold any bytes."""
+    await cursor.executemany(queries["write_reject"], [_row(reject) for reject in rejects])
+
+
+def _row(reject: Reject) -> dict[str, Any]:
+    record = reject.record
+    return {
+        "id": reject.id,
+        "reason": reject.reason.value,
+        "detail": _printable(reject.detail),
+        "value": record.value,
+        "value_bytes": len(record.value or b""),
+        "key": record.key,
+        "headers": _headers_json(record),
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp": _timestamp(record.timestamp),
+    }
+
+
+def _headers_json(record: Record) -> str:
+    return json.dumps(
+        [
+            [_printable(name), None if value is None else base64.b64encode(value).decode()]
+            for name, value in record.headers
+        ]
+    )
+
+
+def _timestamp(timestamp_ms: int | None) -> datetime | None:
+    if timestamp_ms is None or timestamp_ms < 0:
+        return None
+    try:
+        return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+    except (OverflowError, ValueError):
+        return None  # a producer's clock beyond the year 9999: the record's identity still holds it
+
+
+def _printable(text: str) -> str:
+    # PostgreSQL's text and JSON cannot hold NUL, and a log line or a header must not be broken in two
+    return (
+        text[:_DETAIL_MAX_CHARS].encode("unicode_escape").decode()
+        if not text.isprintable()
+        else text[:_DETAIL_MAX_CHARS]
+    )

@@ -1,0 +1,248 @@
+"""
+Step 3: a run's rows, rejects, statistics and the partition's position become one transaction.
+
+What is below the position is done, for good; what is not never happened. So a run may arrive any number of times,
+in any cut, and a transaction may end at any statement.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from psycopg import AsyncConnection, AsyncCursor, Error
+from psycopg.errors import UniqueViolation
+
+from schemas import Reason
+from worker.errors import StoreRefusedError, StoreUnavailableError
+from worker.pipeline.binary import counts_rows, read_recent, usage_rows, uuid_array
+from worker.pipeline.count import Counts, count
+from worker.pipeline.decode import Decoder, Record, Reject, Usage
+from worker.pipeline.first_use import find_used
+from worker.pipeline.rejects import write_rejects
+from worker.pipeline.retry import Verdict, classify
+from worker.sql import queries
+
+# refusing more rows of a run than this, and most of them, is the database's fault and not the rows'
+REFUSED_ALWAYS_TAKEN: Final = 50
+
+
+class Loaded(NamedTuple):
+    """A partition as it is committed at one moment."""
+
+    next_offset: int
+    partition_count: int
+    stats: dict[bytes, Counts]
+
+
+@dataclass(slots=True)
+class DecodedRun:
+    """
+    Consecutive records of one partition, decoded.
+
+    Args:
+        start: the end of the previous delivery: offsets without records (transaction markers, compaction) belong to it.
+        next_offset: one past the last record.
+        last_record: the record at `next_offset - 1`.
+        usages, rejects: in offset order, one for each record.
+    """
+
+    topic: str
+    partition: int
+    start: int
+    next_offset: int
+    last_record: Record
+    usages: list[Usage] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The run is committed: `touched` holds the absolute statistics to show; what was done before is counted apart."""
+
+    touched: dict[bytes, Counts]
+    stored: int
+    rejected: int
+    duplicates: int
+    replayed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Nothing is stored: the position, None when it is gone, does not fit; load the partition anew and seek."""
+
+    next_offset: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing is stored: the database can never take these usages, by the words it had for each."""
+
+    details: dict[Usage, str]
+
+
+async def load_partition(conn: AsyncConnection, topic: str, partition: int, partition_count: int) -> Loaded:
+    """Return position and statistics of a partition, of one moment; a partition never stored starts at 0."""
+    where = {"topic": topic, "partition": partition, "partition_count": partition_count}
+    await conn.execute(queries["start_position"], where)
+    async with conn.transaction(), conn.cursor(binary=True) as cursor:
+        await cursor.execute(queries["read_snapshot"])
+        await cursor.execute(queries["read_position"], where)
+        row = await cursor.fetchone()
+        if row is None:
+            raise StoreUnavailableError(f"{topic}[{partition}]: the position was deleted while it was read")
+        next_offset, stored_count = row
+        stats = {
+            code: Counts(total_uses, unique_users, last_used_us, read_recent(users, dates))
+            async for code, total_uses, unique_users, last_used_us, users, dates in cursor.stream(
+                queries["read_partition_stats"], where, size=1000
+            )
+        }
+    return Loaded(next_offset, stored_count, stats)
+
+
+async def store_run(
+    conn: AsyncConnection, run: DecodedRun, stats: dict[bytes, Counts], as_of: int
+) -> Stored | Moved | Refused:
+    """
+    Store one run in a single transaction.
+
+    Args:
+        conn: in autocommit mode.
+        run: offsets rising, gaps allowed; what is below the stored position is dropped as a replay.
+        stats: the partition's committed statistics at position `as_of`; read, never written.
+    Returns:
+        What became of the run; nothing is written unless it is `Stored`.
+    Raises:
+        psycopg.Error: the commit may or may not have happened; a retry is safe, the stored position decides.
+        StoreUnavailableError: the database refuses nearly every row, which is no fault of the rows.
+        StoreRefusedError: the database refuses the run, but none of its rows.
+    """
+    known: set[bytes] = set()
+    while True:
+        try:
+            return await _store(conn, run, stats, as_of, known)
+        except UniqueViolation as error:
+            if error.diag.constraint_name != "referral_usages_pkey":
+                return await _find_refused(conn, run, known, error)
+            # an event id seen before, perhaps in another partition at this moment
+            known |= await _find_known(conn, run.usages)
+        except Error as error:
+            if classify(error) is not Verdict.REJECT:
+                raise
+            return await _find_refused(conn, run, known, error)
+
+
+async def _store(
+    conn: AsyncConnection, run: DecodedRun, stats: dict[bytes, Counts], as_of: int, known: set[bytes]
+) -> Stored | Moved:
+    where = {"topic": run.topic, "partition": run.partition}
+    async with conn.transaction(), conn.cursor() as cursor:
+        # lock
+        await cursor.execute(queries["lock_position"], where)
+        row = await cursor.fetchone()
+        # compare
+        position = row[0] if row else None
+        if position is None or position != as_of or run.start > position:
+            return Moved(position)
+        fresh = [usage for usage in run.usages if usage.offset >= position]
+        rejects = [reject for reject in run.rejects if reject.record.offset >= position]
+        usages = _without_known(fresh, known)
+        # first use, count
+        used = await find_used(cursor, usages) if usages else set()
+        touched, first_uses = count(usages, stats, used)
+        # write
+        if usages:
+            rows = list(zip(usages, first_uses, strict=True))
+            if known:
+                # where two partitions insert the same ids, one order for both keeps them from a deadlock
+                rows.sort()
+            await _copy(cursor, "copy_usages", usage_rows(rows, run.partition))
+            await _copy(cursor, "copy_touched", counts_rows(sorted(touched.items()), run.partition))
+            await cursor.execute(queries["write_stats"])
+        if rejects:
+            await write_rejects(cursor, rejects)
+        last = run.last_record
+        await cursor.execute(
+            queries["move_position"],
+            {
+                **where,
+                "next_offset": max(run.next_offset, position),
+                "last_timestamp": last.timestamp,
+                "last_digest": hashlib.sha256(last.value or b"").digest(),
+            },
+        )
+    return Stored(
+        touched,
+        stored=len(usages),
+        rejected=len(rejects),
+        duplicates=len(fresh) - len(usages),
+        replayed=len(run.usages) + len(run.rejects) - len(fresh) - len(rejects),
+    )
+
+
+def _without_known(usages: Sequence[Usage], known: set[bytes]) -> list[Usage]:
+    # the first of a repeated event id wins, within the run as everywhere
+    first_by_uuid: dict[bytes, Usage] = {}
+    for usage in usages:
+        first_by_uuid.setdefault(usage.uuid, usage)
+    return [usage for uuid, usage in first_by_uuid.items() if uuid not in known]
+
+
+async def _copy(cursor: AsyncCursor, name: str, rows: bytes) -> None:
+    async with cursor.copy(queries[name]) as copy:
+        await copy.write(rows)
+
+
+async def _find_known(conn: AsyncConnection, usages: Sequence[Usage]) -> set[bytes]:
+    async with conn.cursor(binary=True) as cursor:
+        await cursor.execute(queries["find_known"], {"uuids": uuid_array([usage.uuid for usage in usages])})
+        return {uuid for (uuid,) in await cursor.fetchall()}
+
+
+async def _find_refused(conn: AsyncConnection, run: DecodedRun, known: set[bytes], cause: Error) -> Refused:
+    """Find the rows that the database refuses by halving the run, each half tried and rolled back."""
+    usages = _without_known(run.usages, known)
+    details: dict[Usage, str] = {}
+    halves = [usages]
+    while halves:
+        half = halves.pop()
+        error = await _try_usages(conn, half, run.partition)
+        if error is None:
+            continue
+        if len(half) == 1:
+            details[half[0]] = _words(error)
+        else:
+            halves += (half[: len(half) // 2], half[len(half) // 2 :])
+        if len(details) > REFUSED_ALWAYS_TAKEN and len(details) * 2 > len(usages):
+            raise StoreUnavailableError(f"nearly every row is refused: {_words(cause)}") from cause
+    if not details:
+        raise StoreRefusedError(f"the run is refused, but none of its rows: {_words(cause)}") from cause
+    return Refused(details)
+
+
+async def _try_usages(conn: AsyncConnection, usages: Sequence[Usage], partition: int) -> Error | None:
+    try:
+        async with conn.transaction(force_rollback=True), conn.cursor() as cursor:
+            await cursor.execute(queries["check_now"])
+            await _copy(cursor, "copy_usages", usage_rows([(usage, False) for usage in usages], partition))
+    except Error as error:
+        if isinstance(error, UniqueViolation) and error.diag.constraint_name == "referral_usages_pkey":
+            return None  # stored meanwhile: a duplicate, which the next try will see
+        if classify(error) is not Verdict.REJECT:
+            raise
+        return error
+    return None
+
+
+def _words(error: Error) -> str:
+    return error.diag.message_primary or str(error)
+
+
+def refuse(run: DecodedRun, details: dict[Usage, str], records: Sequence[Record], decoder: Decoder) -> None:
+    """Turn the refused usages of a run into rejects, found by their offsets among its records."""
+    by_offset = {record.offset: record for record in records}
+    run.usages = [usage for usage in run.usages if usage not in details]
+    run.rejects += [
+        decoder.reject(by_offset[usage.offset], Reason.REFUSED_BY_DATABASE, words) for usage, words in details.items()
+    ]

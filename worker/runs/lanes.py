@@ -1,0 +1,254 @@
+"""
+Lanes: one for each assigned partition, in which its runs are handled one after the other.
+
+Lanes of different partitions overlap. A lane is opened when its partition is assigned, loads the partition, seeks to
+its stored position and only then takes runs. It is closed when the partition is revoked: what it was doing is
+abandoned, not waited for, and the next lane of the partition starts once that has come to its end.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, Protocol, TypeVar
+
+import structlog
+from faust.types import TP
+
+from worker.epoch import Epoch
+from worker.errors import TopicRecreatedError, UnavailableError
+from worker.pipeline.decode import Record
+from worker.pipeline.retry import Backoff
+from worker.runs.run import Run
+
+RUNS_MAX: Final = 2  # delivered to a lane and not finished: one at work, one ready
+
+_log: Final = structlog.get_logger("referrals")
+T = TypeVar("T")
+
+
+class Retry(Protocol):
+    """Tries until it succeeds, or its epoch ends."""
+
+    async def __call__(self, attempt: Callable[[], Awaitable[T]], /) -> T:
+        """Return what `attempt` returns, called again after every UnavailableError."""
+
+
+class RunHandler(Protocol):
+    """What a lane does with its partition."""
+
+    async def load(self, partition: int, epoch: Epoch) -> int:
+        """Load the partition and return its stored position; an UnavailableError leads to another call."""
+
+    async def process(self, run: Run, retry: Retry) -> bool:
+        """Store a run and return whether it is done; False when the stored position is elsewhere."""
+
+    def release(self, partition: int) -> None:
+        """Forget the partition."""
+
+
+class Lane:
+    """The runs of one partition in one epoch."""
+
+    def __init__(self, tp: TP, lanes: "Lanes", previous: "Lane | None") -> None:
+        self.tp = tp
+        self.epoch = Epoch()
+        self.next_offset: int | None = None  # stored; None until loaded
+        self._lanes = lanes
+        self.outage: str | None = None  # what the lane waits for
+        self._expected = 0  # offset to be delivered next
+        self._unfinished = 0
+        self._queue: asyncio.Queue[Run] = asyncio.Queue()
+        self._task = asyncio.get_running_loop().create_task(
+            self._work(previous), name=f"lane {tp.topic}[{tp.partition}]"
+        )
+        self._task.add_done_callback(self._on_done)
+
+    @property
+    def serving(self) -> bool:
+        """Whether the partition is loaded and being read."""
+        return self.next_offset is not None and not self.epoch.ended
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another run may be delivered."""
+        return self.serving and self._unfinished < RUNS_MAX
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every run delivered is finished."""
+        return self._unfinished == 0
+
+    def deliver(self, records: Sequence[Record]) -> Run:
+        """
+        Make a run of records just fetched, which `submit` then takes.
+
+        Raises:
+            TopicRecreatedError: offsets went back although nobody sought back.
+        """
+        first, last = records[0].offset, records[-1].offset
+        if first < self._expected:
+            topic, partition = self.tp
+            raise TopicRecreatedError(
+                f"{topic}[{partition}]: offset {first} was delivered where {self._expected} was expected; "
+                f"was the topic deleted and created anew? its stored positions must not be used with another topic"
+            )
+        run = Run(self.tp.topic, self.tp.partition, self._expected, last + 1, records, self.epoch)
+        self._expected = last + 1
+        self._unfinished += 1
+        return run
+
+    def submit(self, run: Run) -> None:
+        """Queue a run; the number of unfinished ones is bounded by `has_room`."""
+        self._queue.put_nowait(run)
+
+    def close(self) -> None:
+        """End the epoch: abandon what is at work, and drop what waits."""
+        was_storing = self.epoch.end()
+        if not was_storing:
+            # a connection in use is severed instead: cancelling psycopg would wait for the server
+            self._task.cancel()
+        self._lanes.handler.release(self.tp.partition)
+
+    async def ended(self) -> None:
+        """Wait until nothing of the lane is at work any more."""
+        await asyncio.wait([self._task])
+
+    async def _work(self, previous: "Lane | None") -> None:
+        if previous is not None:
+            await previous.ended()
+        position = await self._retry(lambda: self._lanes.handler.load(self.tp.partition, self.epoch))
+        await self._retry(lambda: self._lanes.seek(self.tp, position))
+        if self.epoch.ended:
+            return
+        self._expected = self.next_offset = position
+        self._lanes.changed.set()
+        while not self.epoch.ended:
+            run = await self._queue.get()
+            is_done = await self._lanes.handler.process(run, self._retry)
+            if self.epoch.ended:
+                return
+            if not is_done:
+                self._lanes.reopen(self)
+                return
+            self.next_offset = run.next_offset
+            self._unfinished -= 1
+            self._lanes.changed.set()
+
+    async def _retry(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Try until it succeeds or the epoch ends; an outage needs no human once it is over."""
+        backoff = Backoff(self._lanes.retry_max_s)
+        while True:
+            try:
+                result = await attempt()
+            except UnavailableError as error:
+                if self.epoch.ended:
+                    raise asyncio.CancelledError from error
+                pause_s = backoff.next_pause_s()
+                self.outage = str(error)
+                _log.warning(
+                    "waiting for an outage to end", partition=f"{self.tp.topic}[{self.tp.partition}]",
+                    error=str(error), retry_in_s=round(pause_s, 1),
+                )  # fmt: skip
+                await asyncio.sleep(pause_s)
+            else:
+                self.outage = None
+                return result
+
+    def _on_done(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None and not self.epoch.ended:
+            self._lanes.fail(error)
+
+
+class Lanes:
+    """
+    All lanes of this worker.
+
+    Args:
+        handler: loads partitions and processes runs.
+        seek: moves the consumer of a partition to an offset.
+        fail: called with the error of a lane that can go on no more; it must end the process.
+        retry_max_s: the longest pause between two tries.
+    """
+
+    def __init__(
+        self,
+        handler: RunHandler,
+        *,
+        seek: Callable[[TP, int], Awaitable[None]],
+        fail: Callable[[BaseException], None],
+        retry_max_s: float,
+    ) -> None:
+        self.handler = handler
+        self.seek = seek
+        self.fail = fail
+        self.retry_max_s = retry_max_s
+        self.changed = asyncio.Event()  # a lane has room, or has gone: look again
+        self.is_assigned = False  # whether it is known which partitions are ours
+        self._lanes: dict[TP, Lane] = {}
+        self._leaving: dict[TP, Lane] = {}
+        self._draining = False
+
+    def assign(self, tps: Iterable[TP]) -> None:
+        """Open a lane for each partition, and close those of all others."""
+        wanted = set(tps)
+        for tp in self._lanes.keys() - wanted:
+            self._close(tp)
+        for tp in wanted - self._lanes.keys():
+            self._open(tp)
+        self.is_assigned = True
+        self.changed.set()
+
+    def revoke(self, tps: Iterable[TP]) -> None:
+        """Close the lanes of partitions that are ours no more."""
+        self.is_assigned = False
+        for tp in self._lanes.keys() & set(tps):
+            self._close(tp)
+        self.changed.set()
+
+    def reopen(self, lane: Lane) -> None:
+        """Start a lane's partition over from its stored position."""
+        if self._lanes.get(lane.tp) is lane:
+            self._close(lane.tp)
+            self._open(lane.tp)
+
+    def _open(self, tp: TP) -> None:
+        self._lanes[tp] = Lane(tp, self, self._leaving.pop(tp, None))
+
+    def _close(self, tp: TP) -> None:
+        lane = self._leaving[tp] = self._lanes.pop(tp)
+        lane.close()
+
+    def submit(self, run: Run) -> None:
+        """Hand a run to its lane; one of an epoch that has ended is dropped, it will be delivered again."""
+        lane = self._lanes.get(TP(run.topic, run.partition))
+        if lane is not None and lane.epoch is run.epoch:
+            lane.submit(run)
+
+    def with_room(self) -> dict[TP, Lane]:
+        """Return the lanes to which a run may be delivered now."""
+        return {} if self._draining else {tp: lane for tp, lane in self._lanes.items() if lane.has_room}
+
+    def next_offsets(self) -> dict[TP, int]:
+        """Return the stored position of each partition that is being read."""
+        return {tp: lane.next_offset for tp, lane in self._lanes.items() if lane.next_offset is not None}
+
+    @property
+    def loading(self) -> list[TP]:
+        """The partitions assigned, but not read yet."""
+        return sorted(tp for tp, lane in self._lanes.items() if not lane.serving)
+
+    @property
+    def outages(self) -> list[str]:
+        """What lanes wait for, each said once."""
+        return sorted({lane.outage for lane in self._lanes.values() if lane.outage is not None})
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Take no more runs, and wait until those delivered are stored; return whether they were within the time."""
+        self._draining = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not all(lane.is_idle for lane in self._lanes.values() if lane.serving):
+                    self.changed.clear()
+                    await self.changed.wait()
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,152 @@
+"""
+Every setting of the worker: read from the environment (prefix `REFERRALS_`), checked before anything connects.
+
+A field's description is the sentence that docs/settings.md shows for it.
+"""
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.errors import SettingsError
+
+PREFIX: Final = "REFERRALS_"
+
+
+def _check_servers(value: str) -> str:
+    for server in value.split(","):
+        host, colon, port = server.strip().rpartition(":")
+        if "://" in server:
+            raise ValueError(f"{server.strip()!r} has a scheme; give host:port, without {server.split('://')[0]!r}")
+        if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError(f"{server.strip()!r} is not host:port, as in 'localhost:9092'")
+    return ",".join(server.strip() for server in value.split(","))
+
+
+def _check_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", value) or value in {".", ".."}:
+        raise ValueError(f"{value!r} is not a name that Kafka takes: 1 to 200 of letters, digits, '.', '_' and '-'")
+    return value
+
+
+def _check_database_url(value: str) -> str:
+    scheme = urlsplit(value).scheme
+    if scheme not in {"postgresql", "postgres"}:
+        # the value may hold a password: name its scheme, never the whole
+        raise ValueError(f"the scheme is {scheme!r}; use postgresql://user:password@host:port/database")
+    try:
+        conninfo_to_dict(value)
+    except ProgrammingError as error:
+        raise ValueError(f"not a PostgreSQL URL: {error}") from error
+    return value
+
+
+class BrokerSettings(BaseSettings):
+    """What publishing needs; `load()` turns what is wrong into one clear error."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
+
+    bootstrap_servers: Annotated[str, AfterValidator(_check_servers)] = Field(
+        "localhost:9092", description="Kafka brokers to ask first, host:port, separated by commas"
+    )
+    usages_topic: Annotated[str, AfterValidator(_check_name)] = Field(
+        "referral-usages", description="topic of usage events"
+    )
+
+    @classmethod
+    def load(cls) -> Self:
+        """
+        Read the settings from the environment.
+
+        Raises:
+            SettingsError: one line for each setting that is missing or wrong, naming it and the remedy.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError("\n".join(_explain(error, cls))) from error
+
+
+class Settings(BrokerSettings):
+    """What an operator can set of a worker."""
+
+    database_url: Annotated[str, AfterValidator(_check_database_url)] = Field(
+        description="PostgreSQL, as postgresql://user:password@host:port/database; required"
+    )
+    app_id: Annotated[str, AfterValidator(_check_name)] = Field(
+        "referral-usage-worker",
+        description="consumer group and prefix of Faust's own topics; all workers of one system share it",
+    )
+    rejected_topic: Annotated[str, AfterValidator(_check_name)] = Field(
+        "referral-usages-rejected", description="dead-letter topic"
+    )
+    partitions: int = Field(8, ge=1, le=4096, description="partitions of the usages topic when the worker creates it")
+    replication_factor: int = Field(
+        -1, ge=-1, le=32, description="replicas of the topics that the worker creates; -1 is the broker's default"
+    )
+    start_timeout_s: float = Field(
+        60, gt=0, le=3600, description="seconds to wait for Kafka and PostgreSQL at start before giving up"
+    )
+    stop_timeout_s: float = Field(
+        20, gt=0, le=600, description="seconds that a stop may take to finish the runs in flight"
+    )
+    run_max_records: int = Field(5000, ge=1, le=50_000, description="most records stored in one transaction")
+    future_max_s: float = Field(
+        300, ge=0, le=86_400, description="seconds that date_used may be ahead of the worker's clock"
+    )
+    database_connections: int = Field(
+        3, ge=1, le=64, description="connections that store runs, so this many partitions are stored at once"
+    )
+    reader_connections: int = Field(4, ge=1, le=64, description="connections that answer HTTP requests")
+    connect_timeout_s: float = Field(5, gt=0, le=300, description="seconds to wait for a database connection")
+    transaction_timeout_s: float = Field(
+        30, gt=0, le=600, description="seconds that storing a run may take before its connection is closed"
+    )
+    read_timeout_s: float = Field(5, gt=0, le=300, description="seconds that a query for an HTTP request may take")
+    retry_max_s: float = Field(5, gt=0, le=300, description="longest pause in seconds between two tries of a run")
+    session_timeout_s: float = Field(
+        10, ge=1, le=300, description="seconds without a heartbeat after which Kafka gives the partitions to others"
+    )
+    web_host: str = Field("127.0.0.1", min_length=1, description="address to serve HTTP on")
+    web_port: int = Field(8080, ge=1, le=65535, description="port to serve HTTP on")
+    web_url: str | None = Field(
+        None, pattern="^https?://", description="URL under which others reach this worker; default: host and port"
+    )
+    data_dir: Path = Field(
+        Path(tempfile.gettempdir()) / "referral-usage-worker",
+        description="folder for Faust's files; nothing in it is needed again",
+    )
+    log_format: str = Field(
+        "text", pattern="^(text|json)$", description="log lines for people (text) or machines (json)"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe level to log")
+
+    @model_validator(mode="after")
+    def _check_relations(self) -> Self:
+        if self.usages_topic == self.rejected_topic:
+            raise ValueError(f"{PREFIX}USAGES_TOPIC and {PREFIX}REJECTED_TOPIC are both {self.usages_topic!r}")
+        return self
+
+    @property
+    def url(self) -> str:
+        """The URL under which this worker is shown."""
+        return self.web_url or f"http://{self.web_host}:{self.web_port}"
+
+
+def _explain(error: ValidationError, settings: type[BaseSettings]) -> list[str]:
+    lines = []
+    for problem in error.errors(include_url=False):
+        name = PREFIX + str(problem["loc"][0]).upper() if problem["loc"] else "settings"
+        if problem["type"] == "missing":
+            field = settings.model_fields[str(problem["loc"][0])]
+            lines.append(f"{name} is not set: {field.description}")
+        else:
+            lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}".strip())
+    return lines

@@ -1,0 +1,65 @@
+create table referral_migrations (
+    version integer primary key,
+    name text not null,
+    applied_at timestamptz not null default now()
+);
+
+-- one row a usage; columns in an order that needs no padding
+create table referral_usages (
+    uuid uuid not null,
+    code_uuid uuid not null,
+    used_by_uuid uuid not null,
+    date_used timestamptz not null,
+    kafka_offset bigint not null,
+    kafka_partition integer not null,
+    first_use boolean not null,
+    constraint referral_usages_pkey primary key (uuid)
+);
+-- a code's history, latest first
+create index referral_usages_code on referral_usages (code_uuid, date_used desc, uuid desc);
+-- has this user used this code, first uses, and a user's history (which sorts that user's rows)
+create index referral_usages_user on referral_usages (used_by_uuid, code_uuid);
+-- usages of a period over all codes
+create index referral_usages_date on referral_usages using brin (date_used);
+
+-- statistics of a code, written in the transaction of the rows they count
+create table referral_code_stats (
+    code_uuid uuid primary key,
+    total_uses bigint not null,
+    unique_users bigint not null,
+    last_used timestamptz not null,
+    kafka_partition integer not null,
+    recent_users uuid[] not null,
+    recent_dates timestamptz[] not null
+) with (fillfactor = 70); -- room for updates within the page: no index holds what changes
+-- a partition's statistics, loaded when it is assigned
+create index referral_code_stats_partition on referral_code_stats (kafka_partition);
+
+-- what is below next_offset is done for good; what is not never happened
+create table referral_positions (
+    topic text not null,
+    partition integer not null,
+    partition_count integer not null,
+    next_offset bigint not null,
+    last_timestamp bigint, -- of the record at next_offset - 1: with its digest it tells a topic that was created anew
+    last_digest bytea,
+    primary key (topic, partition)
+);
+
+-- records that can never be stored
+create table referral_rejections (
+    id uuid primary key,
+    reason text not null,
+    detail text not null,
+    value bytea,
+    value_bytes integer not null,
+    key bytea,
+    headers jsonb not null, -- [[name, base64 of the value or null], ...], in order
+    kafka_topic text not null,
+    kafka_partition integer not null,
+    kafka_offset bigint not null,
+    kafka_timestamp timestamptz,
+    rejected_at timestamptz not null default now(),
+    retried_at timestamptz,
+    attempts integer not null default 0
+);

@@ -1,0 +1,74 @@
+-- Statements that answer HTTP requests. None has an optional condition, so each has one plan: a bound that the caller
+-- did not give is the end of time, and `to` and the cursor come as one row, so that the scan starts exactly there.
+
+-- configure_reader -- a session that only reads, for requests that do not wait for ever
+select set_config('statement_timeout', %s, false),
+       set_config('default_transaction_read_only', 'on', false),
+       set_config('TimeZone', 'UTC', false),
+       -- planning takes 0.2 ms; a plan kept from when the table was small would scan it when it is large
+       set_config('plan_cache_mode', 'force_custom_plan', false),
+       -- compiling takes longer than any statement here
+       set_config('jit', 'off', false);
+
+-- read_code_stats -- the statistics of one code, as committed; no row when it was never used
+select total_uses, unique_users, last_used, recent_users
+from referral_code_stats
+where code_uuid = %(code_uuid)s;
+
+-- read_code_usages -- a page of a code's history, by referral_usages_code from where it starts
+select uuid, code_uuid, used_by_uuid, date_used, first_use
+from referral_usages
+where code_uuid = %(code_uuid)s
+    and date_used >= %(start)s
+    and (date_used, uuid) < (%(before)s, %(before_uuid)s)
+order by date_used desc, uuid desc
+limit %(count)s;
+
+-- read_code_usages_of_user -- the same of one user, by referral_usages_user and sorted
+select uuid, code_uuid, used_by_uuid, date_used, first_use
+from referral_usages
+where used_by_uuid = %(used_by_uuid)s
+    and code_uuid = %(code_uuid)s
+    and date_used >= %(start)s
+    and (date_used, uuid) < (%(before)s, %(before_uuid)s)
+order by date_used desc, uuid desc
+limit %(count)s;
+
+-- read_user_usages -- a page of a user's history, by referral_usages_user and sorted
+select uuid, code_uuid, used_by_uuid, date_used, first_use
+from referral_usages
+where used_by_uuid = %(used_by_uuid)s
+    and date_used >= %(start)s
+    and (date_used, uuid) < (%(before)s, %(before_uuid)s)
+order by date_used desc, uuid desc
+limit %(count)s;
+
+-- read_user_code -- whether a user has used a code, how often and when, by referral_usages_user
+select count(*) as uses, min(date_used) as first_used, max(date_used) as last_used
+from referral_usages
+where used_by_uuid = %(used_by_uuid)s
+    and code_uuid = %(code_uuid)s;
+
+-- read_top_codes -- the most used codes; reads all statistics, whose changing columns no index holds
+select code_uuid, total_uses, unique_users, last_used
+from referral_code_stats
+order by total_uses desc, code_uuid
+limit %(count)s;
+
+-- read_recent_usages -- the latest usages of all codes: they belong to the codes used last, so a few index probes do
+select latest.uuid, latest.code_uuid, latest.used_by_uuid, latest.date_used, latest.first_use
+from (
+    select code_uuid
+    from referral_code_stats
+    order by last_used desc
+    limit %(count)s
+) as code
+cross join lateral (
+    select uuid, code_uuid, used_by_uuid, date_used, first_use
+    from referral_usages
+    where referral_usages.code_uuid = code.code_uuid
+    order by date_used desc, uuid desc
+    limit %(count)s
+) as latest
+order by latest.date_used desc, latest.uuid desc
+limit %(count)s;

@@ -1,0 +1,60 @@
+"""The web application: API, pages and probes put together, and one way for every error out of it."""
+
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from worker.errors import StoreUnavailableError
+from worker.web.api import create_api
+from worker.web.headers import AnswerHeaders, add_headers, is_for_machines
+from worker.web.pages import Templates, create_pages
+from worker.web.probes import Health, create_probes
+from worker.web.problems import explain, problem_response
+from worker.web.queries import Reader
+from worker.web.stats import HeldStats, StatsReader
+
+_STATIC: Final = Path(__file__).parent / "static"
+
+
+def create_web(reader: Reader, table: HeldStats, health: Health, version: str) -> FastAPI:
+    """
+    Return the application that a worker serves.
+
+    Args:
+        reader: answers what the table does not hold.
+        table: this worker's own statistics.
+        health: asked by the probes, which never wait.
+        version: shown on the pages and in the OpenAPI document.
+    """
+    web = FastAPI(
+        title="Referral usages",
+        description="Who used which referral code, and when. Times are UTC, histories are ordered latest first.",
+        version=version,
+        openapi_url="/openapi.json",
+        docs_url=None,  # FastAPI's page loads its scripts from another host; `pages` has one without any
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    templates = Templates(version)
+    stats_reader = StatsReader(table, reader)
+    web.include_router(create_api(reader, stats_reader))
+    web.include_router(create_probes(health))
+    web.include_router(create_pages(reader, stats_reader, templates, web.openapi))
+    web.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    web.add_middleware(AnswerHeaders)
+
+    async def answer_error(request: Request, error: Exception) -> Response:
+        failure = explain(request, error)
+        response = problem_response(failure) if is_for_machines(request.url.path) else templates.failure(failure)
+        # an answer to an unexpected error does not pass through the middleware
+        add_headers(request.url.path, response.headers)
+        return response
+
+    for kind in (HTTPException, RequestValidationError, StoreUnavailableError, Exception):
+        web.add_exception_handler(kind, answer_error)
+    return web

@@ -1,0 +1,97 @@
+"""What readers ask of PostgreSQL: one named statement each, answered as models of `schemas.stats`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from psycopg.rows import class_row
+from pydantic import BaseModel
+
+from schemas.stats import CodeStats, TopCode, Usage, UsageHistory, UserCode
+from worker.database import Database
+from worker.sql import queries
+from worker.web.cursor import Position, write_cursor
+from worker.web.params import HistoryQuery
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _StoredStats(BaseModel):
+    total_uses: int
+    unique_users: int
+    last_used: datetime
+    recent_users: list[object]
+
+
+class _UserCodeRow(BaseModel):
+    uses: int
+    first_used: datetime | None
+    last_used: datetime | None
+
+
+@dataclass(frozen=True)
+class Front:
+    """What the start page shows of all codes."""
+
+    top_codes: list[TopCode]
+    recent_usages: list[Usage]
+
+
+class Reader:
+    """
+    Answers from committed rows.
+
+    Every method waits for a connection and its statement as long as `Database.reading` does, and raises
+    StoreUnavailableError when PostgreSQL is down or slow: never an answer that only looks like zero.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def code_stats(self, code_uuid: str) -> CodeStats:
+        """Return the statistics of a code; zeros when no usage of it is stored."""
+        rows = await self._fetch("read_code_stats", {"code_uuid": code_uuid}, _StoredStats)
+        if not rows:
+            return CodeStats(
+                code_uuid=code_uuid, total_uses=0, unique_users=0, last_used=None, recent_users=[], source="database"
+            )
+        return CodeStats.model_validate({"code_uuid": code_uuid, "source": "database", **dict(rows[0])})
+
+    async def code_usages(self, code_uuid: str, query: HistoryQuery, used_by: str | None = None) -> UsageHistory:
+        """Return a page of a code's history, of one user when `used_by` is given."""
+        if used_by is None:
+            return await self._history("read_code_usages", {"code_uuid": code_uuid}, query)
+        return await self._history("read_code_usages_of_user", {"code_uuid": code_uuid, "used_by_uuid": used_by}, query)
+
+    async def user_usages(self, used_by_uuid: str, query: HistoryQuery) -> UsageHistory:
+        """Return a page of a user's history."""
+        return await self._history("read_user_usages", {"used_by_uuid": used_by_uuid}, query)
+
+    async def user_code(self, used_by_uuid: str, code_uuid: str) -> UserCode:
+        """Return whether a user has used a code, how often and when."""
+        params = {"used_by_uuid": used_by_uuid, "code_uuid": code_uuid}
+        (row,) = await self._fetch("read_user_code", params, _UserCodeRow)
+        return UserCode(used=row.uses > 0, uses=row.uses, first_used=row.first_used, last_used=row.last_used)
+
+    async def front(self, count: int) -> Front:
+        """Return the `count` most used codes and latest usages; reads the statistics of all codes twice."""
+        return Front(
+            top_codes=await self._fetch("read_top_codes", {"count": count}, TopCode),
+            recent_usages=await self._fetch("read_recent_usages", {"count": count}, Usage),
+        )
+
+    async def _history(self, name: str, params: Mapping[str, object], query: HistoryQuery) -> UsageHistory:
+        # one more than the page holds tells whether there is another
+        before, before_uuid = query.before
+        bounds = {"start": query.start, "before": before, "before_uuid": before_uuid, "count": query.limit + 1}
+        usages = await self._fetch(name, {**params, **bounds}, Usage)
+        items = usages[: query.limit]
+        is_last = len(usages) <= query.limit
+        next_cursor = None if is_last else write_cursor(Position(items[-1].date_used, items[-1].uuid))
+        return UsageHistory(items=items, next_cursor=next_cursor)
+
+    async def _fetch(self, name: str, params: Mapping[str, object], model: type[Model]) -> list[Model]:
+        async with self._database.reading() as conn, conn.cursor(row_factory=class_row(model)) as cursor:
+            await cursor.execute(queries[name], params)
+            return await cursor.fetchall()
