@@ -19,13 +19,13 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._first_at: float | None = None
-        self._cancel: Callable[[], None] | None = None
+        self._cancel: Callable[[], object] | None = None
         for number in SIGNALS:
             signal.signal(number, self._receive)
 
     @contextmanager
-    def calling(self, cancel: Callable[[], None]) -> Iterator[None]:
-        """Inside, the first signal calls `cancel` instead of raising KeyboardInterrupt: an event loop must not be torn."""
+    def calling(self, cancel: Callable[[], object]) -> Iterator[None]:
+        """Let the first signal call `cancel` instead of raising KeyboardInterrupt, which would tear an event loop."""
         self._cancel = cancel
         try:
             yield

@@ -93,11 +93,16 @@ class Kafka:
         self._process: Process | None = None
 
     @property
-    def bootstrap_servers(self) -> str:
-        """Where clients connect; known from the first start on."""
+    def port(self) -> int:
+        """Where clients connect on 127.0.0.1; known from the first start on when none was given."""
         if self._port is None:
             raise RuntimeError("the broker's port is chosen by start()")
-        return f"{LOOPBACK}:{self._port}"
+        return self._port
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Where clients connect, as they want it."""
+        return f"{LOOPBACK}:{self.port}"
 
     @property
     def pid(self) -> int | None:

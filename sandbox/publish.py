@@ -1,6 +1,7 @@
 """Publishes the sample events at a pace that one can watch."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -46,4 +47,6 @@ async def publish(
         what = f"the sample events could not be published: {error!r}"
         raise PublishFailedError(what, "see Kafka's log in the same folder, then try again") from error
     finally:
-        await asyncio.wait_for(producer.stop(), STOP_BOUND_S)
+        # a broker that is gone must not hide what went wrong behind a failed goodbye
+        with contextlib.suppress(TimeoutError, KafkaError):
+            await asyncio.wait_for(producer.stop(), STOP_BOUND_S)

@@ -43,21 +43,16 @@ class Worker:
     def __init__(self, number: int, folder: Path, environment: dict[str, str]) -> None:
         self.name = f"worker {number}"
         self.log = folder / f"worker-{number}.log"
-        self.port = 0
+        self.usual_port = WEB_PORT + number - 1
+        self.port = self.usual_port
         self._data = folder / f"worker-{number}"
         self._environment = environment
-        self._preferred_port = WEB_PORT + number - 1
         self._process: Process | None = None
 
     @property
     def url(self) -> str:
         """Its start page; known once it was started."""
         return f"http://{LOOPBACK}:{self.port}"
-
-    @property
-    def is_on_other_port(self) -> bool:
-        """Whether the port it would usually have was taken."""
-        return self.port != self._preferred_port
 
     def start(self) -> None:
         """
@@ -66,7 +61,7 @@ class Worker:
         Raises:
             ProcessEndedError, ProcessTimeoutError: it did not become ready; its last lines are in the message.
         """
-        self.port = free_port(self._preferred_port)
+        self.port = free_port(self.usual_port)
         self._data.mkdir(exist_ok=True)
         settings = {"WEB_HOST": LOOPBACK, "WEB_PORT": str(self.port), "DATA_DIR": str(self._data)}
         environment = _merged(self._environment | {PREFIX + name: value for name, value in settings.items()})

@@ -1,17 +1,18 @@
 """A real PostgreSQL for the run, and a database of its own for each test, cloned from one that holds the schema."""
 
+import asyncio
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from sandbox.postgres import MAJOR_VERSION, Postgres
+from worker.migrate import migrate
 
 _TEMPLATE = "template_referrals"
 
@@ -38,9 +39,13 @@ def postgres() -> Iterator[Postgres]:
 def database_template(postgres: Postgres) -> str:
     """The name of a database with the schema and without rows or sessions."""
     postgres.create_database(_TEMPLATE)
-    with psycopg.connect(postgres.url(_TEMPLATE), autocommit=True) as conn:
-        conn.execute(files("worker.sql").joinpath("schema.sql").read_bytes())
+    asyncio.run(_migrate(postgres.url(_TEMPLATE)))
     return _TEMPLATE
+
+
+async def _migrate(url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as conn:
+        await migrate(conn)
 
 
 @pytest.fixture
@@ -56,3 +61,15 @@ def database(postgres: Postgres, database_template: str) -> Iterator[str]:
 def database_url(postgres: Postgres, database: str) -> str:
     """The address of a fresh database with the schema, through the server's socket."""
     return postgres.url(database)
+
+
+@pytest.fixture
+def migrated() -> Callable[[Postgres], str]:
+    """Return the address of a new database with the schema, on a server that is the test's own."""
+
+    def make(server: Postgres) -> str:
+        server.create_database("referrals")
+        asyncio.run(_migrate(server.url("referrals")))
+        return server.url("referrals")
+
+    return make

@@ -1,5 +1,6 @@
 """The Faust application: its settings, and the one event that carries a run."""
 
+import socket
 from typing import Any, Final
 
 import faust
@@ -65,6 +66,8 @@ def create_app(settings: Settings, partition_count: int) -> App:
         autodiscover=False,
         web_enabled=False,
         canonical_url=settings.url,
+        # what Kafka's own tools show of this member of the group
+        broker_client_id=f"referrals-{socket.gethostname()}-{settings.web_port}",
         topic_partitions=partition_count,
         topic_disable_leader=True,
         # a run in flight is abandoned when its partition is revoked: waiting for it would hang behind a database

@@ -26,10 +26,14 @@ limit %(count)s;
 
 -- read_code_usages_of_user -- the same of one user, by referral_usages_user and sorted
 select uuid, code_uuid, used_by_uuid, date_used, first_use
-from referral_usages
-where used_by_uuid = %(used_by_uuid)s
-    and code_uuid = %(code_uuid)s
-    and date_used >= %(start)s
+from (
+    select uuid, code_uuid, used_by_uuid, date_used, first_use
+    from referral_usages
+    where used_by_uuid = %(used_by_uuid)s
+        and code_uuid = %(code_uuid)s
+    offset 0 -- keeps the order out: for its sake the planner would walk a whole code's history in search of the user
+) as used
+where date_used >= %(start)s
     and (date_used, uuid) < (%(before)s, %(before_uuid)s)
 order by date_used desc, uuid desc
 limit %(count)s;

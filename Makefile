@@ -1,0 +1,56 @@
+# Everything runs in .venv, which the first target that needs it creates; only Python 3.11 to 3.13 must be there.
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+TESTS := tests/unit tests/integration tests/acceptance
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint lock clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+demo: $(INSTALLED) ## Run Kafka, PostgreSQL, sample events and a worker (FRESH=1 starts over, WORKERS=n)
+	@exec $(BIN)/python -m sandbox
+
+test: lint ## Lint, types, unit, integration and quick acceptance tests
+	$(BIN)/pytest $(TESTS)
+
+lint: $(INSTALLED) ## Check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+lock: $(INSTALLED) ## Write requirements.lock anew from pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --all-extras --no-header \
+		--output-file requirements.lock pyproject.toml
+
+clean: ## Remove the environment, the demo's data and jars, and all caches
+	rm -rf $(VENV) .sandbox .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last: an interrupted installation is done again. --no-deps, because pip takes an editable project
+# and hashes only in two steps.
+$(INSTALLED): requirements.lock pyproject.toml
+	@unfit=; python=; for name in python3 python3.13 python3.12 python3.11; do \
+		$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || continue; \
+		if $$name -c 'import ensurepip, venv' 2>/dev/null; then python=$$name; break; fi; \
+		unfit=$$name; \
+	done; \
+	if [ -z "$$python" ] && [ -n "$$unfit" ]; then \
+		echo "$$unfit lacks its venv module: install it (on Debian and Ubuntu the package python3-venv)" >&2; \
+		exit 1; \
+	elif [ -z "$$python" ]; then \
+		echo "no Python 3.11, 3.12 or 3.13 found (tried python3, python3.13, python3.12, python3.11): install one" >&2; \
+		exit 1; \
+	fi; \
+	echo "setting up $(VENV) with $$($$python --version), once ..."; \
+	$$python -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock || { \
+		echo "the packages could not be installed: check the network and pip's settings, then run make again" >&2; \
+		exit 1; \
+	}
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,66 @@
+"""PostgreSQL or Kafka away while events come in: nothing is lost, and nobody needs to do anything."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from fix_worker import System
+from publisher import make_events
+from waiting import wait_until
+
+from sandbox.postgres import Postgres
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
+    """A server for this test alone, which may be stopped."""
+    server = Postgres(tmp_path / "postgres", is_durable=False)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def test_database_outage_loses_nothing(new_system, own_postgres: Postgres, migrated) -> None:
+    """PostgreSQL that is killed under load and comes back later is waited for, ready again without help."""
+    system: System = new_system(url=migrated(own_postgres))
+    worker = system.start_worker()
+    worker.wait_ready()
+    publishing = threading.Thread(
+        target=system.publisher.publish,
+        args=(make_events(20_000, codes=100, users=500),),
+        kwargs={"per_second": 2_000},
+    )
+    publishing.start()
+    try:
+        wait_until("rows are stored", lambda: system.row_count() > 1_000)
+        own_postgres.kill()
+        wait_until("the worker is not ready", lambda: worker.get("/readyz")[0] == 503)
+        assert worker.get("/livez")[0] == 200
+        assert worker.get("/api/v1/users/0190d0a0-1111-4222-8333-444455556666/usages")[0] == 503
+        system.conn.close()
+        own_postgres.start()
+        worker.wait_ready()
+    finally:
+        publishing.join()
+    system.wait_drained()
+    system.assert_exact()
+    assert worker.exit_code is None
+
+
+def test_rebalance_does_not_hang_behind_a_locked_database(system: System) -> None:
+    """A worker whose run waits for the database gives its partitions away when another worker comes."""
+    first = system.start_worker()
+    first.wait_ready()
+    with psycopg.connect(system.database_url) as blocker:
+        blocker.execute("select from referral_positions for update")
+        system.publisher.publish(make_events(1_000, codes=50, users=50))
+        wait_until("runs wait for the lock", lambda: "lock timeout" in first.text())
+        second = system.start_worker()
+        wait_until("both workers hold partitions", lambda: system.held_by(first) and system.held_by(second))
+    system.wait_shared(first, second)
+    system.wait_drained()
+    system.assert_exact()

@@ -1,0 +1,36 @@
+"""Offsets that hold no records for us: what transactional producers leave behind."""
+
+from confluent_kafka import Producer
+from fix_worker import System
+from oracle import assert_statistics_equal_rows, stored_uuids
+from publisher import identity, make_events
+from waiting import wait_until
+
+
+def test_aborted_transactions_do_not_count(system: System) -> None:
+    """Events of an aborted transaction are never stored, and the offsets of its markers hold nobody up."""
+    system.start_worker().wait_ready()
+    kept, aborted, last = (make_events(300, codes=5, users=20, seed=seed) for seed in (1, 2, 3))
+    producer = Producer(
+        {
+            "bootstrap.servers": system.kafka.bootstrap_servers,
+            "partitioner": "murmur2_random",
+            "transactional.id": f"test-{system.topic}",
+        }
+    )
+    producer.init_transactions(30)
+    for events, is_kept in ((kept, True), (aborted, False)):
+        producer.begin_transaction()
+        for event in events:
+            producer.produce(system.topic, event.value(), event.key())
+        producer.flush(30)
+        if is_kept:
+            producer.commit_transaction(30)
+            system.publisher.acknowledged |= {identity(event) for event in events}
+        else:
+            producer.abort_transaction(30)
+    system.publisher.publish(last)
+    # not the positions: a marker at the end of a partition is past what there is to deliver
+    wait_until("all committed events are stored", lambda: stored_uuids(system.conn) >= system.publisher.acknowledged)
+    system.publisher.assert_stored(system.conn)
+    assert_statistics_equal_rows(system.conn)

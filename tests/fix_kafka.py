@@ -1,0 +1,107 @@
+"""A real Kafka for the run, and topics of their own for each test."""
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from sandbox.kafka import Kafka
+
+_TIMEOUT_S = 20
+# a broker that is new makes the topic of groups when the first one comes
+_NO_COORDINATOR_YET = {
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.GROUP_ID_NOT_FOUND,
+}
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """The broker; its folder goes with the run, its jars stay with the checkout."""
+    folder = Path(tempfile.mkdtemp(prefix="referrals-kafka-"))
+    broker = Kafka(folder)
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def admin(kafka: Kafka) -> AdminClient:
+    """A client that creates topics and describes groups."""
+    return AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+
+
+@pytest.fixture
+def new_topic(admin: AdminClient) -> Iterator[Callable[[int], str]]:
+    """Create a topic of so many partitions under a name of its own, and delete it after the test."""
+    created: list[str] = []
+
+    def create(partitions: int) -> str:
+        name = f"usages-{uuid.uuid4().hex[:12]}"
+        for future in admin.create_topics([NewTopic(name, partitions, 1)]).values():
+            future.result(_TIMEOUT_S)
+        created.append(name)
+        return name
+
+    yield create
+    if created:
+        for future in admin.delete_topics(created).values():
+            future.result(_TIMEOUT_S)
+
+
+def end_offsets(kafka: Kafka, topic: str, partitions: int) -> dict[int, int]:
+    """Return the end of each partition, as committed transactions leave it."""
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "ends"})
+    try:
+        return {
+            partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)[1]
+            for partition in range(partitions)
+        }
+    finally:
+        consumer.close()
+
+
+def read_topic(kafka: Kafka, topic: str, partitions: int) -> list:
+    """Return all messages of a topic."""
+    ends = end_offsets(kafka, topic, partitions)
+    consumer = Consumer(
+        {"bootstrap.servers": kafka.bootstrap_servers, "group.id": "reader", "enable.partition.eof": False}
+    )
+    try:
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
+        wanted = sum(ends.values())
+        messages = []
+        while len(messages) < wanted:
+            message = consumer.poll(_TIMEOUT_S)
+            assert message is not None, f"only {len(messages)} of {wanted} messages of {topic} could be read"
+            assert message.error() is None, message.error()
+            messages.append(message)
+        return messages
+    finally:
+        consumer.close()
+
+
+def members(admin: AdminClient, group: str) -> dict[str, set[int]]:
+    """Return the partitions of each member of a consumer group, by client id; empty while it rebalances."""
+    try:
+        description = admin.describe_consumer_groups([group])[group].result(_TIMEOUT_S)
+    except KafkaException as error:
+        if error.args[0].code() in _NO_COORDINATOR_YET:
+            return {}
+        raise
+    if description.state.name != "STABLE":
+        return {}
+    return {
+        member.client_id: {tp.partition for tp in member.assignment.topic_partitions if "changelog" not in tp.topic}
+        for member in description.members
+    }

@@ -1,0 +1,126 @@
+"""The web application over a real database, with a table and a health that tests set by hand."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+from psycopg import sql
+
+from worker.database import Database
+from worker.runs.table import HeldCounts
+from worker.settings import Settings
+from worker.web.app import create_web
+from worker.web.queries import Reader
+
+
+@dataclass
+class HandTable:
+    """Holds the codes that a test puts in."""
+
+    held: dict[str, HeldCounts] = field(default_factory=dict)
+
+    def stats_of(self, code_uuid: str) -> HeldCounts | None:
+        """Return what a test put in for this code."""
+        return self.held.get(code_uuid)
+
+
+@dataclass
+class HandHealth:
+    """Says what a test sets."""
+
+    failure: str | None = None
+    reasons: list[str] = field(default_factory=list)
+
+    def alive(self) -> str | None:
+        """Return the failure set."""
+        return self.failure
+
+    def ready(self) -> list[str]:
+        """Return the reasons set."""
+        return self.reasons
+
+
+class Row(NamedTuple):
+    """A usage as it is stored."""
+
+    uuid: str
+    code_uuid: str
+    used_by_uuid: str
+    date_used: datetime
+    first_use: bool
+
+
+def new_uuid() -> str:
+    """Return a fresh UUID as text."""
+    return str(uuid4())
+
+
+class Rows:
+    """The stored rows, written and asked without the code under test."""
+
+    def __init__(self, conn: psycopg.Connection) -> None:
+        self.conn = conn
+
+    def store(self, *rows: Row) -> None:
+        """Store usages, and the statistics of all codes anew."""
+        with self.conn.transaction():
+            self.conn.cursor().executemany(
+                "insert into referral_usages (uuid, code_uuid, used_by_uuid, date_used, first_use,"
+                " kafka_partition, kafka_offset) values (%s, %s, %s, %s, %s, 0, 0)",
+                rows,
+            )
+            self.conn.execute("delete from referral_code_stats")
+            self.conn.execute(
+                "with latest as ("
+                " select code_uuid, used_by_uuid, count(*) as uses, max(date_used) as date_used,"
+                " row_number() over (partition by code_uuid order by max(date_used) desc, used_by_uuid desc) as place"
+                " from referral_usages group by code_uuid, used_by_uuid"
+                ") insert into referral_code_stats (code_uuid, total_uses, unique_users, last_used, kafka_partition,"
+                " recent_users, recent_dates)"
+                " select code_uuid, sum(uses), count(*), max(date_used), 0,"
+                " array_agg(used_by_uuid order by place) filter (where place <= 5),"
+                " array_agg(date_used order by place) filter (where place <= 5)"
+                " from latest group by code_uuid"
+            )
+
+    def ask(self, statement: str, *params: object) -> list[tuple]:
+        """Return what SQL says."""
+        return self.conn.execute(sql.SQL(statement), params).fetchall()
+
+
+@pytest.fixture
+def rows(database_url: str) -> Iterator[Rows]:
+    """The rows of the test's database."""
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("set timezone = 'UTC'")
+        yield Rows(conn)
+
+
+@pytest.fixture
+def table() -> HandTable:
+    """A worker's table that holds nothing yet."""
+    return HandTable()
+
+
+@pytest.fixture
+def health() -> HandHealth:
+    """A worker without complaints."""
+    return HandHealth()
+
+
+@pytest.fixture
+async def web(database_url: str, table: HandTable, health: HandHealth) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the web application, whose requests reach the test's database."""
+    database = Database(
+        Settings(database_url=database_url, connect_timeout_s=1, read_timeout_s=1, reader_connections=2)
+    )
+    app = create_web(Reader(database), table, health, "1.2.3")
+    # as a server does, answer an unexpected error instead of raising it here
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with database, httpx.AsyncClient(transport=transport, base_url="http://worker") as client:
+        yield client

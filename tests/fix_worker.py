@@ -1,0 +1,223 @@
+"""Real worker processes, on a topic, a group and a database of their own for each test."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from confluent_kafka.admin import AdminClient
+from fix_kafka import end_offsets, members
+from oracle import assert_positions, assert_statistics_equal_rows, recount
+from publisher import Publisher
+from sandbox.ports import free_port
+from waiting import wait_until
+
+from sandbox.kafka import Kafka
+
+START_TIMEOUT_S = 60
+
+
+class WorkerProcess:
+    """One `referrals worker`; its log is a file that failures quote."""
+
+    def __init__(self, settings: dict[str, str], log: Path) -> None:
+        self.port = int(settings["REFERRALS_WEB_PORT"])
+        self.log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "worker.cli", "worker"],
+                env={**os.environ, **settings},
+                stdout=output,
+                stderr=output,
+            )
+
+    @property
+    def client_id(self) -> str:
+        """How Kafka names this worker."""
+        return f"referrals-{socket.gethostname()}-{self.port}"
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll()
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Return status and JSON of a request; status 0 while nobody listens."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+        except OSError:
+            return 0, None
+
+    def wait_ready(self) -> None:
+        """Wait until /readyz says so; a worker that ended says why."""
+
+        def is_ready() -> bool:
+            assert self.exit_code is None, f"the worker ended with {self.exit_code}:\n{self.text()}"
+            return self.get("/readyz")[0] == 200
+
+        wait_until(f"worker on port {self.port} is ready", is_ready, START_TIMEOUT_S)
+
+    def send(self, received: signal.Signals) -> None:
+        self._process.send_signal(received)
+
+    def wait(self, timeout_s: float = 60) -> int:
+        """Wait for the process to end and return its exit code."""
+        return self._process.wait(timeout_s)
+
+    def kill(self) -> None:
+        """End the process at once, if it still runs."""
+        if self.exit_code is None:
+            self._process.kill()
+            self._process.wait()
+
+    def text(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+
+class System:
+    """A topic, a group and a database, and the workers that share them."""
+
+    def __init__(self, kafka: Kafka, admin: AdminClient, topic: str, partitions: int, database_url: str, folder: Path):
+        self.kafka = kafka
+        self.topic = topic
+        self.partitions = partitions
+        self.app_id = f"group-{topic}"
+        self.rejected_topic = f"{topic}-rejected"
+        self.database_url = database_url
+        self.workers: list[WorkerProcess] = []
+        self.publisher = Publisher(kafka.bootstrap_servers, topic)
+        self._admin = admin
+        self._folder = folder
+        self._conn: psycopg.Connection | None = None
+
+    @property
+    def conn(self) -> psycopg.Connection:
+        """A connection for the oracle, opened anew after a server was away."""
+        if self._conn is None or self._conn.closed:
+            self._conn = psycopg.connect(self.database_url, autocommit=True)
+        return self._conn
+
+    def settings(self, **changes: object) -> dict[str, str]:
+        """Return a worker's environment; changes are settings by their names in lower case."""
+        settings = {
+            "bootstrap_servers": self.kafka.bootstrap_servers,
+            "database_url": self.database_url,
+            "app_id": self.app_id,
+            "usages_topic": self.topic,
+            "rejected_topic": self.rejected_topic,
+            "partitions": self.partitions,
+            "web_port": free_port(),
+            "data_dir": self._folder / f"data-{uuid.uuid4().hex[:8]}",
+            "session_timeout_s": 6,
+            "start_timeout_s": 30,
+            **changes,
+        }
+        return {f"REFERRALS_{name.upper()}": str(value) for name, value in settings.items()}
+
+    def start_worker(self, **changes: object) -> WorkerProcess:
+        """Start a worker without waiting for it."""
+        worker = WorkerProcess(self.settings(**changes), self._folder / f"worker-{len(self.workers)}.log")
+        self.workers.append(worker)
+        return worker
+
+    def running(self) -> list[WorkerProcess]:
+        return [worker for worker in self.workers if worker.exit_code is None]
+
+    def held_by(self, worker: WorkerProcess) -> set[int]:
+        """Return the partitions that Kafka has assigned to a worker; empty while the group rebalances."""
+        return members(self._admin, self.app_id).get(worker.client_id, set())
+
+    def wait_shared(self, *workers: WorkerProcess) -> None:
+        """Wait until these workers, and no others, share all partitions and are ready."""
+
+        def is_shared() -> bool:
+            held = members(self._admin, self.app_id)
+            return (
+                held.keys() == {worker.client_id for worker in workers}
+                and sum(map(len, held.values())) == self.partitions
+            )
+
+        wait_until("the partitions are shared", is_shared)
+        for worker in workers:
+            worker.wait_ready()
+
+    def ends(self) -> dict[int, int]:
+        return end_offsets(self.kafka, self.topic, self.partitions)
+
+    def positions(self) -> dict[int, int]:
+        """Return the stored position of each partition, 0 for one that was never stored."""
+        stored = dict(self.conn.execute("select partition, next_offset from referral_positions").fetchall())
+        return {partition: stored.get(partition, 0) for partition in range(self.partitions)}
+
+    def row_count(self) -> int:
+        return self.conn.execute("select count(*) from referral_usages").fetchone()[0]
+
+    def wait_drained(self, timeout_s: float = 120) -> None:
+        """Wait until every position has reached the end of its partition."""
+        wait_until("all records are stored", lambda: self.positions() == self.ends(), timeout_s)
+
+    def assert_exact(self) -> None:
+        """Rows are the acknowledged usages; positions, statistics and every worker's answers agree with them."""
+        self.publisher.assert_stored(self.conn)
+        assert_positions(self.conn, self.ends())
+        assert_statistics_equal_rows(self.conn)
+        counted = recount(self.conn)
+        sources: dict[str, set[str]] = {str(code): set() for code in counted}
+        for worker in self.running():
+            for code, expected in counted.items():
+                status, answer = worker.get(f"/api/v1/codes/{code}/stats")
+                assert status == 200, answer
+                sources[answer["code_uuid"]].add(answer.pop("source"))
+                assert answer == {
+                    "code_uuid": str(code),
+                    "total_uses": expected.total_uses,
+                    "unique_users": expected.unique_users,
+                    "last_used": expected.last_used.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                    "recent_users": [str(user) for user in expected.recent_users],
+                }
+        if self.running():
+            untabled = [code for code, seen in sources.items() if "table" not in seen]
+            assert not untabled, f"no worker's table holds {untabled}"
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+        self.publisher.close()
+        if self._conn is not None:
+            self._conn.close()
+
+
+@pytest.fixture
+def new_system(
+    kafka: Kafka, admin: AdminClient, new_topic: Callable[[int], str], database_url: str, tmp_path: Path
+) -> Iterator[Callable[..., System]]:
+    """Make a system of so many partitions; its workers end with the test."""
+    made: list[System] = []
+
+    def make(partitions: int = 4, url: str = database_url) -> System:
+        system = System(kafka, admin, new_topic(partitions), partitions, url, tmp_path)
+        made.append(system)
+        return system
+
+    yield make
+    for system in made:
+        system.close()
+
+
+@pytest.fixture
+def system(new_system: Callable[..., System]) -> System:
+    """A system of four partitions."""
+    return new_system()
