@@ -235,12 +235,12 @@ class Demo:
         self._say(f"done in {time.monotonic() - begin:.1f} s")
 
 
-def main() -> int:
+def main(folder: Path = FOLDER) -> int:
     """Run the demo and return the exit code: 0 when a person ended it, 1 when it failed."""
     console = Console()
     interrupts = Interrupts()
     try:
-        Demo(console, interrupts, Options.from_environment(os.environ), FOLDER).run()
+        Demo(console, interrupts, Options.from_environment(os.environ), folder).run()
     except KeyboardInterrupt:
         console.print("stopped")
     except SandboxError as error:

@@ -14,6 +14,7 @@ from sandbox.events import Sample
 EVENTS_PER_S: Final = 250
 TICK_S: Final = 0.1
 REQUEST_TIMEOUT_MS: Final = 15_000
+CHECK_INTERVAL_S: Final = 1.0
 STOP_BOUND_S: Final = 5.0
 
 
@@ -27,7 +28,8 @@ async def publish(
         bootstrap_servers: where the broker listens.
         topic: must exist.
         records: what to publish.
-        on_progress: called after each tick with the number of records just acknowledged; what it raises ends this.
+        on_progress: called at least every second with the number of records just acknowledged; what it raises ends
+            the publishing.
 
     Raises:
         PublishFailedError: the broker did not take them.
@@ -39,9 +41,12 @@ async def publish(
         for start in range(0, len(records), size):
             batch = records[start : start + size]
             pause = asyncio.create_task(asyncio.sleep(TICK_S))
-            sent = [await producer.send(topic, record.value, key=record.key) for record in batch]
-            await asyncio.gather(*sent)
-            on_progress(len(batch))
+            pending = {await producer.send(topic, record.value, key=record.key) for record in batch}
+            while pending:
+                acknowledged, pending = await asyncio.wait(pending, timeout=CHECK_INTERVAL_S)
+                on_progress(len(acknowledged))
+                for record in acknowledged:
+                    record.result()
             await pause
     except KafkaError as error:
         what = f"the sample events could not be published: {error!r}"

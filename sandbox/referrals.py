@@ -13,7 +13,9 @@ from sandbox.process import Process, python_command, run_tool
 PREFIX: Final = "REFERRALS_"
 WEB_PORT: Final = 8080
 READY_DEADLINE_S: Final = 90.0
-STOP_BOUND_S: Final = 30.0
+# what the worker grants what is in flight, and what we grant the worker: a person is waiting
+STOP_TIMEOUT_S: Final = 10
+STOP_BOUND_S: Final = 15.0
 REQUEST_TIMEOUT_S: Final = 5.0
 
 
@@ -37,7 +39,7 @@ class Worker:
     Args:
         number: from 1 on; names its folder and log.
         folder: the sandbox.
-        environment: its settings but for the port and the folder.
+        environment: its settings but for those that tell one worker from another.
     """
 
     def __init__(self, number: int, folder: Path, environment: dict[str, str]) -> None:
@@ -63,7 +65,12 @@ class Worker:
         """
         self.port = free_port(self.usual_port)
         self._data.mkdir(exist_ok=True)
-        settings = {"WEB_HOST": LOOPBACK, "WEB_PORT": str(self.port), "DATA_DIR": str(self._data)}
+        settings = {
+            "WEB_HOST": LOOPBACK,
+            "WEB_PORT": str(self.port),
+            "DATA_DIR": str(self._data),
+            "STOP_TIMEOUT_S": str(STOP_TIMEOUT_S),
+        }
         environment = _merged(self._environment | {PREFIX + name: value for name, value in settings.items()})
         self._process = Process(self.name, _command("worker"), log=self.log, environment=environment)
         self._process.wait_until(self._is_ready, deadline_s=READY_DEADLINE_S, remedy=self._remedy())

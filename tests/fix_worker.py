@@ -20,10 +20,10 @@ from confluent_kafka.admin import AdminClient
 from fix_kafka import end_offsets, members
 from oracle import assert_positions, assert_statistics_equal_rows, recount
 from publisher import Publisher
-from sandbox.ports import free_port
 from waiting import wait_until
 
 from sandbox.kafka import Kafka
+from sandbox.ports import free_port
 
 START_TIMEOUT_S = 60
 

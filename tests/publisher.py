@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4, uuid5
 
 import psycopg
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, Producer
 from oracle import assert_stored
 
 from schemas import UsageEvent
@@ -29,20 +29,23 @@ class Publisher:
     Every event has an `event_id`, so that its row can be told from all others.
     """
 
-    def __init__(self, bootstrap_servers: str, topic: str) -> None:
+    def __init__(self, bootstrap_servers: str, topic: str, partitioner: str = "murmur2_random") -> None:
         self.acknowledged: set[UUID] = set()
         self._topic = topic
         self._producer = Producer(
-            {"bootstrap.servers": bootstrap_servers, "partitioner": "murmur2_random", "linger.ms": 5, "acks": "all"}
+            {"bootstrap.servers": bootstrap_servers, "partitioner": partitioner, "linger.ms": 5, "acks": "all"}
         )
 
-    def publish(self, events: Iterable[UsageEvent], per_second: float | None = None) -> None:
+    def publish(self, events: Iterable[UsageEvent], per_second: float | None = None, *, has_keys: bool = True) -> None:
         """Publish events, at most so many a second, and wait until all are acknowledged."""
         started = time.monotonic()
         for number, event in enumerate(events):
             uuid = identity(event)
             self._producer.produce(
-                self._topic, event.value(), event.key(), on_delivery=lambda error, _, uuid=uuid: self._note(error, uuid)
+                self._topic,
+                event.value(),
+                event.key() if has_keys else None,
+                on_delivery=lambda error, _, uuid=uuid: self._note(error, uuid),
             )
             if per_second and number % 50 == 0:
                 due = started + number / per_second

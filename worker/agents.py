@@ -17,7 +17,9 @@ from worker.database import Database
 from worker.epoch import Epoch
 from worker.errors import TopicMismatchError
 from worker.pipeline.decode import Decoder, Reject
-from worker.pipeline.rejects import Send, publish_rejects
+from worker.pipeline.record import Message, Send
+from worker.pipeline.rejects import dead_letter
+from worker.pipeline.reroute import copy_for_partition, partition_of_code, send_all
 from worker.pipeline.store import DecodedRun, Moved, Refused, Stored, load_partition, refuse, store_run
 from worker.runs.app import RUN_CODEC, App
 from worker.runs.lanes import Retry
@@ -37,18 +39,29 @@ class UsageRuns:
     Args:
         topic: of usages.
         partition_count: of that topic, as this worker started with it.
-        send: puts a message on the dead-letter topic.
+        rejected_topic: the dead-letter topic.
+        send: puts a message on a topic.
     """
 
     def __init__(
-        self, topic: str, partition_count: int, *, decoder: Decoder, database: Database, table: CodeTable, send: Send
+        self,
+        topic: str,
+        partition_count: int,
+        *,
+        rejected_topic: str,
+        decoder: Decoder,
+        database: Database,
+        table: CodeTable,
+        send: Send,
     ) -> None:
         self._topic = topic
         self._partition_count = partition_count
+        self._rejected_topic = rejected_topic
         self._decoder = decoder
         self._database = database
         self._table = table
         self._send = send
+        self._has_warned = False
         self._as_of: dict[int, int] = {}  # by partition: the position that its entries in the table belong to
 
     async def load(self, partition: int, epoch: Epoch) -> int:
@@ -86,10 +99,11 @@ class UsageRuns:
         Take a run through its steps; every one of them may be repeated.
 
         1. Decode: each record becomes a usage or a reject.
-        2. Store: rejects are copied to the dead-letter topic, acknowledged; then rows, rejects, statistics and the
-           position are one transaction.
-        3. Show: what is committed, and only that, enters the table.
-        4. Ack: the caller moves the partition's offset, which the consumer commits in its own time.
+        2. Reroute: records whose codes belong to other partitions are sent there, rejects are copied to the
+           dead-letter topic; all of it is acknowledged.
+        3. Store: rows, rejects, statistics and the position are one transaction.
+        4. Show: what is committed, and only that, enters the table.
+        5. Ack: the caller moves the partition's offset, which the consumer commits in its own time.
 
         Args:
             retry: tries a step again for as long as an outage lasts.
@@ -100,10 +114,13 @@ class UsageRuns:
             InvariantError: going on would lose or double events.
         """
         decoded = await self._decode(run)
-        published = 0
+        messages = self._take_misrouted(run, decoded)
+        copied = 0
         while not run.epoch.ended:
-            await retry(partial(publish_rejects, decoded.rejects[published:], self._send))
-            published = len(decoded.rejects)
+            messages += [dead_letter(reject, self._rejected_topic) for reject in decoded.rejects[copied:]]
+            copied = len(decoded.rejects)
+            await retry(partial(send_all, messages, self._send))
+            messages = []
             outcome = await retry(partial(self._store, run, decoded))
             if isinstance(outcome, Moved):
                 _log.info("position moved elsewhere", run=str(run), position=outcome.next_offset)
@@ -114,6 +131,33 @@ class UsageRuns:
                 return True
             refuse(decoded, outcome.details, run.records, self._decoder)
         return False
+
+    def _take_misrouted(self, run: Run, decoded: DecodedRun) -> list[Message]:
+        """Take the usages of other partitions' codes out of the run, and return the copies to send there."""
+        held = self._table.stats_in(run.partition)
+        as_of = self._as_of[run.partition]
+        elsewhere: dict[int, tuple[bytes, int]] = {}
+        for usage in decoded.usages:
+            # a code that the partition has statistics of is at home; below the position nothing is sent again
+            if usage.code in held or usage.offset < as_of:
+                continue
+            partition = partition_of_code(usage.code, self._partition_count)
+            if partition != run.partition:
+                elsewhere[usage.offset] = usage.code, partition
+        if not elsewhere:
+            return []
+        if not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "records arrive on partitions that their codes do not hash to; they are sent on, which is slower: "
+                "let producers use the code as key and the murmur2 partitioner", run=str(run), count=len(elsewhere),
+            )  # fmt: skip
+        decoded.usages = [usage for usage in decoded.usages if usage.offset not in elsewhere]
+        return [
+            copy_for_partition(record, *elsewhere[record.offset])
+            for record in run.records
+            if record.offset in elsewhere
+        ]
 
     async def _store(self, run: Run, decoded: DecodedRun) -> Stored | Moved | Refused:
         async with self._database.writing(run.epoch) as conn:

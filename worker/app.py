@@ -15,7 +15,7 @@ from worker.database import Database
 from worker.errors import BrokerUnavailableError
 from worker.health import Health
 from worker.pipeline.decode import Decoder
-from worker.pipeline.rejects import DeadLetter, Send
+from worker.pipeline.record import Message, Send
 from worker.process import WorkerProcess
 from worker.runs.app import TABLE_NAME, App, create_app
 from worker.runs.consumer import Consumer
@@ -53,10 +53,11 @@ def build(
     handler = UsageRuns(
         settings.usages_topic,
         partition_count,
+        rejected_topic=settings.rejected_topic,
         decoder=Decoder(settings.usages_topic, future_max_s=settings.future_max_s, clock=clock),
         database=database,
         table=table,
-        send=_dead_letter_sender(app, settings.rejected_topic),
+        send=_sender(app),
     )
     lanes = app.lanes = Lanes(
         handler,
@@ -74,14 +75,21 @@ def build(
     return process
 
 
-def _dead_letter_sender(app: App, topic: str) -> Send:
-    async def send(letter: DeadLetter) -> None:
+def _sender(app: App) -> Send:
+    async def send(message: Message) -> None:
+        topic, partition, key, value, headers = message
         try:
             acknowledged = await app.producer.send(
-                topic, letter.key, letter.value, partition=None, timestamp=None, headers=letter.headers
+                # a header's value may be null, which Faust's types leave out
+                topic,
+                key,
+                value,
+                partition,
+                timestamp=None,
+                headers=cast("list[tuple[str, bytes]]", headers),
             )
             await acknowledged
         except (ProducerSendError, KafkaError) as error:
-            raise BrokerUnavailableError(f"the dead-letter topic {topic!r} does not take rejects: {error!r}") from error
+            raise BrokerUnavailableError(f"the topic {topic!r} does not take messages: {error!r}") from error
 
     return send

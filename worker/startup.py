@@ -130,7 +130,7 @@ async def ensure_topics(settings: Settings) -> int:
 
 async def _create_topic(admin: AIOKafkaAdminClient, topic: str, partitions: int, replication_factor: int) -> None:
     # aiokafka takes the broker's default, -1, only beside an (empty) assignment of replicas
-    assignments = {} if replication_factor == -1 else None
+    assignments: dict[int, list[int]] | None = {} if replication_factor == -1 else None
     response = await admin.create_topics([NewTopic(topic, partitions, replication_factor, assignments)])
     for _name, code, *message in response.topic_errors:
         error = for_code(code)

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from fix_worker import System
 from publisher import make_events
-from sandbox.ports import free_port
 from waiting import wait_until
 
+from sandbox.ports import free_port
 from sandbox.postgres import Postgres
 from worker.cli import EXIT_SETTINGS
 from worker.process import EXIT_FAILURE

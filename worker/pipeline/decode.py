@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -21,6 +21,8 @@ from schemas import Reason, UsageEvent
 from schemas.fields import UUID_PATTERN
 from schemas.usage import VALUE_MAX_BYTES
 from worker.errors import RecordRejectedError
+from worker.pipeline.origin import Origin
+from worker.pipeline.record import Record
 
 NAMESPACE: Final = UUID("6f2a1c1e-5d0b-5b7e-9a53-0d6d2f6f7c11")
 """Namespace of the UUIDv5 that an `event_id` becomes when it is not a UUID itself."""
@@ -32,18 +34,6 @@ _QUOTED_MAX_CHARS: Final = 60
 
 _is_uuid: Final = re.compile(UUID_PATTERN).fullmatch
 _validate: Final = UsageEvent.__pydantic_validator__.validate_json
-
-
-class Record(Protocol):
-    """What the pipeline reads of a Kafka record; `timestamp` is in milliseconds, None or negative when absent."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int | None
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
 
 
 class Usage(NamedTuple):
@@ -77,7 +67,8 @@ class Decoder:
     """
 
     def __init__(self, topic: str, *, future_max_s: float, clock: Callable[[], float] = time.time) -> None:
-        self._topic_bits = int.from_bytes(hashlib.sha256(topic.encode()).digest()[:8], "big") >> 2
+        self._topic = topic
+        self._topic_bits = _topic_bits(topic)
         self._future_max_us = round(future_max_s * 1_000_000)
         self._clock = clock
 
@@ -94,7 +85,7 @@ class Decoder:
 
     def reject(self, record: Record, reason: Reason, detail: str) -> Reject:
         """Return the reject of a record for a reason found later."""
-        return Reject(UUID(bytes=self._identity_of_record(record)), reason, detail, record)
+        return Reject(UUID(bytes=self._identity_of_record(Origin.of(record))), reason, detail, record)
 
     def _decode(self, record: Record, now_us: int) -> Usage:
         value = record.value
@@ -108,12 +99,13 @@ class Decoder:
             event = _validate(value)
         except ValidationError as error:
             raise _explain(error) from error
-        code = bytes.fromhex(event.code_uuid.replace("-", ""))
+        # few records carry headers, and a record without them is its own origin
+        origin = Origin.of(record) if record.headers else record
         return Usage(
-            self._identity_of_record(record) if event.event_id is None else _identity_of_event(event),
-            code,
+            self._identity_of_record(origin) if event.event_id is None else _identity_of_event(event),
+            bytes.fromhex(event.code_uuid.replace("-", "")),
             bytes.fromhex(event.used_by_uuid.replace("-", "")),
-            self._date_us(event.date_used, record.timestamp, now_us),
+            self._date_us(event.date_used, origin.timestamp, now_us),
             record.offset,
         )
 
@@ -139,16 +131,21 @@ class Decoder:
             f"at most {self._future_max_us / 1_000_000:g} s are taken",
         )
 
-    def _identity_of_record(self, record: Record) -> bytes:
-        timestamp_ms = record.timestamp or 0
+    def _identity_of_record(self, origin: Record | Origin) -> bytes:
+        timestamp_ms = origin.timestamp or 0
+        topic_bits = self._topic_bits if origin.topic == self._topic else _topic_bits(origin.topic)
         bits = (
             ((max(timestamp_ms, 0) & 0xFFFF_FFFF_FFFF) << 80)
             | (7 << 76)
-            | ((record.partition & 0xFFF) << 64)
+            | ((origin.partition & 0xFFF) << 64)
             | (2 << 62)
-            | ((record.offset ^ self._topic_bits) & 0x3FFF_FFFF_FFFF_FFFF)
+            | ((origin.offset ^ topic_bits) & 0x3FFF_FFFF_FFFF_FFFF)
         )
         return bits.to_bytes(16, "big")
+
+
+def _topic_bits(topic: str) -> int:
+    return int.from_bytes(hashlib.sha256(topic.encode()).digest()[:8], "big") >> 2
 
 
 def _identity_of_event(event: UsageEvent) -> bytes:

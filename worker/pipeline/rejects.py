@@ -1,50 +1,26 @@
-"""Rejects on their way: the row that is the truth, and the dead-letter topic's copy sent before it commits."""
+"""Rejects on their way: the row that is the truth, and the copy for the dead-letter topic, sent before it commits."""
 
-import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from psycopg import AsyncCursor
 
 from schemas.rejection import HEADER_PREFIX
-from worker.pipeline.decode import Record, Reject
+from worker.pipeline.decode import Reject
+from worker.pipeline.record import Message, Record
 from worker.sql import queries
 
 # a producer refuses messages above 1,000,000 bytes; the rest of them is left for key and headers
 COPIED_VALUE_MAX_BYTES: Final = 900_000
 COPIED_KEY_MAX_BYTES: Final = 64 * 1024
 _DETAIL_MAX_CHARS: Final = 500
-_SENT_AT_ONCE: Final = 500
 
 
-class DeadLetter(NamedTuple):
-    """A message for the dead-letter topic."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes]]
-
-
-Send = Callable[[DeadLetter], Awaitable[None]]
-"""Sends one message and returns when the broker has acknowledged it; BrokerUnavailableError when it has not."""
-
-
-async def publish_rejects(rejects: Sequence[Reject], send: Send) -> None:
-    """
-    Send a copy of each reject to the dead-letter topic; at least once, since a failed call is repeated whole.
-
-    Raises:
-        BrokerUnavailableError: one of them was not acknowledged.
-    """
-    for start in range(0, len(rejects), _SENT_AT_ONCE):
-        await asyncio.gather(*(send(dead_letter(reject)) for reject in rejects[start : start + _SENT_AT_ONCE]))
-
-
-def dead_letter(reject: Reject) -> DeadLetter:
-    """Return the copy of a reject: its raw value, and headers that say why it is here and whence it came."""
+def dead_letter(reject: Reject, topic: str) -> Message:
+    """Return the copy of a reject for the dead-letter topic: its raw value, and headers that say why and whence."""
     record = reject.record
     value = record.value
     said = {
@@ -59,7 +35,9 @@ def dead_letter(reject: Reject) -> DeadLetter:
     if record.timestamp is not None:
         said["timestamp"] = str(record.timestamp)
     key = record.key
-    return DeadLetter(
+    return Message(
+        topic,
+        partition=None,
         key=None if key is None or len(key) > COPIED_KEY_MAX_BYTES else key,
         value=None if value is None else value[:COPIED_VALUE_MAX_BYTES],
         headers=[(HEADER_PREFIX + name, text.encode()) for name, text in said.items()],

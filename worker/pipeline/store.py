@@ -17,8 +17,9 @@ from schemas import Reason
 from worker.errors import StoreRefusedError, StoreUnavailableError
 from worker.pipeline.binary import counts_rows, read_recent, usage_rows, uuid_array
 from worker.pipeline.count import Counts, count
-from worker.pipeline.decode import Decoder, Record, Reject, Usage
+from worker.pipeline.decode import Decoder, Reject, Usage
 from worker.pipeline.first_use import find_used
+from worker.pipeline.record import Record
 from worker.pipeline.rejects import write_rejects
 from worker.pipeline.retry import Verdict, classify
 from worker.sql import queries
@@ -44,7 +45,7 @@ class DecodedRun:
         start: the end of the previous delivery: offsets without records (transaction markers, compaction) belong to it.
         next_offset: one past the last record.
         last_record: the record at `next_offset - 1`.
-        usages, rejects: in offset order, one for each record.
+        usages, rejects: in offset order; a record that is in neither was sent to the partition of its code.
     """
 
     topic: str

@@ -15,7 +15,7 @@ from faust.types import TP
 
 from worker.epoch import Epoch
 from worker.errors import TopicRecreatedError, UnavailableError
-from worker.pipeline.decode import Record
+from worker.pipeline.record import Record
 from worker.pipeline.retry import Backoff
 from worker.runs.run import Run
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.epoch import Epoch
-from worker.pipeline.decode import Record
+from worker.pipeline.record import Record
 
 
 @dataclass(frozen=True, slots=True)

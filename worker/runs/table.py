@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, NoReturn, cast
 from uuid import UUID
 
 import faust
-from aiokafka.partitioner import murmur2
 from faust.stores import memory
 
 from worker.errors import InvariantError
 from worker.pipeline.count import Counts
+from worker.pipeline.reroute import partition_of
 
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -27,11 +27,6 @@ class HeldCounts(NamedTuple):
     unique_users: int
     last_used: datetime | None
     recent_users: list[str]
-
-
-def partition_of(code_uuid: str, partition_count: int) -> int:
-    """Return the partition that a code's canonical text hashes to, as Java and aiokafka producers partition."""
-    return int((murmur2(code_uuid.encode()) & 0x7FFF_FFFF) % partition_count)
 
 
 class _Partitions(Mapping[bytes, Counts]):

@@ -1,0 +1,129 @@
+"""
+How fast a backlog is drained: this worker beside a bare loop, in turns, on the same servers and the same topic.
+
+`python -m bench.backlog --help` says what can be asked of it; README.md says what the figures mean.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from rich.console import Console
+
+from bench.contenders import BASELINE, CONTENDERS, Contender
+from bench.events import CODE_COUNT, PARTITION_COUNT, USER_COUNT, load_backlog
+from bench.measure import Measurement, measure
+from bench.report import Result, machine, to_table, versions, write
+from bench.services import running_services
+from sandbox.errors import SandboxError
+from sandbox.interrupts import Interrupts
+
+NAME: Final = "backlog"
+TOPIC: Final = "referral-usages"
+QUIET_LOAD_MAX: Final = 0.5
+EXIT_FAILURE: Final = 1
+EXIT_INTERRUPTED: Final = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a person can ask of a run."""
+
+    event_count: int
+    round_count: int
+    is_written: bool
+
+
+def run(options: Options, console: Console, interrupts: Interrupts) -> Result:
+    """
+    Compare the contenders and return what was found; nothing that was started runs afterwards.
+
+    Raises:
+        SandboxError: a server or a contender failed, or a contender did not store everything.
+    """
+    load_before = os.getloadavg()[0]
+    if load_before > QUIET_LOAD_MAX:
+        console.print(f"[yellow]the machine is busy (load {load_before:.1f}): figures will be low and spread wide")
+    with running_services() as services:
+        try:
+            console.print(f"loading {options.event_count:,} events into {PARTITION_COUNT} partitions ...")
+            backlog = load_backlog(services.kafka.bootstrap_servers, TOPIC, options.event_count)
+            measurements = []
+            for number in range(1, options.round_count + 1):
+                for contender in _turns(number):
+                    taken = measure(contender, backlog, services, number)
+                    console.print(f"round {number}: {_said(taken)}", highlight=False)
+                    measurements.append(taken)
+            return Result(
+                date=datetime.now(UTC).date().isoformat(),
+                command=shlex.join(["python", "-m", "bench.backlog", *sys.argv[1:]]),
+                event_count=backlog.event_count,
+                code_count=CODE_COUNT,
+                user_count=USER_COUNT,
+                partition_count=PARTITION_COUNT,
+                round_count=options.round_count,
+                machine=machine(),
+                load_before=round(load_before, 1),
+                versions=versions(services.postgres_version()),
+                measurements=measurements,
+            )
+        finally:
+            interrupts.begin_stop()
+
+
+def _turns(round_number: int) -> Sequence[Contender]:
+    # whoever comes first in a round meets another machine than whoever comes second: they take turns
+    return CONTENDERS if round_number % 2 else CONTENDERS[::-1]
+
+
+def _said(taken: Measurement) -> str:
+    return (
+        f"{taken.contender} {taken.events_per_s:,.0f} events/s in {taken.drain_s:.1f} s, "
+        f"{taken.transaction_count} transactions, {taken.total_s:.1f} s from its start"
+    )
+
+
+def _read_options(arguments: Sequence[str]) -> Options:
+    parser = argparse.ArgumentParser(prog="python -m bench.backlog", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--events", type=_positive, metavar="N", help="events in the backlog (400,000)")
+    parser.add_argument("--rounds", type=_positive, metavar="N", help="how often each contender runs (5)")
+    parser.add_argument("--quick", action="store_true", help="100,000 events and one round, unless said otherwise")
+    parser.add_argument("--write", action="store_true", help="write results/backlog.json and the table in README.md")
+    given = parser.parse_args(arguments)
+    events, rounds = (100_000, 1) if given.quick else (400_000, 5)
+    return Options(given.events or events, given.rounds or rounds, given.write)
+
+
+def _positive(text: str) -> int:
+    number = int(text.replace(",", "").replace("_", ""))
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return number
+
+
+def main() -> int:
+    """Run the comparison and return the exit code."""
+    options = _read_options(sys.argv[1:])
+    console = Console()
+    try:
+        result = run(options, console, Interrupts())
+    except KeyboardInterrupt:
+        console.print("interrupted: everything is stopped, nothing was written")
+        return EXIT_INTERRUPTED
+    except SandboxError as error:
+        console.print(str(error), style="red", markup=False, highlight=False)
+        return EXIT_FAILURE
+    console.print(to_table(result, BASELINE.name))
+    if options.is_written:
+        for path in write(result, BASELINE.name, NAME):
+            console.print(f"written: {path.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""What the pipeline reads of a Kafka record, and what it asks to be sent."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol
+
+
+class Record(Protocol):
+    """A record as aiokafka delivers it; `timestamp` is in milliseconds, None or negative when absent."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+class Message(NamedTuple):
+    """A message to be sent; without a partition, the key decides."""
+
+    topic: str
+    partition: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+
+Send = Callable[[Message], Awaitable[None]]
+"""Sends one message and returns when the broker has acknowledged it; BrokerUnavailableError when it has not."""
