@@ -25,6 +25,7 @@ from sandbox.interrupts import Interrupts
 
 NAME: Final = "backlog"
 TOPIC: Final = "referral-usages"
+EVENT_MIN_COUNT: Final = 20_000
 QUIET_LOAD_MAX: Final = 0.5
 EXIT_FAILURE: Final = 1
 EXIT_INTERRUPTED: Final = 130
@@ -57,7 +58,7 @@ def run(options: Options, console: Console, interrupts: Interrupts) -> Result:
             for number in range(1, options.round_count + 1):
                 for contender in _turns(number):
                     taken = measure(contender, backlog, services, number)
-                    console.print(f"round {number}: {_said(taken)}", highlight=False)
+                    console.print(f"round {number}: {_said(taken)}", highlight=False, soft_wrap=True)
                     measurements.append(taken)
             return Result(
                 date=datetime.now(UTC).date().isoformat(),
@@ -90,7 +91,7 @@ def _said(taken: Measurement) -> str:
 
 def _read_options(arguments: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="python -m bench.backlog", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--events", type=_positive, metavar="N", help="events in the backlog (400,000)")
+    parser.add_argument("--events", type=_event_count, metavar="N", help="events in the backlog (400,000)")
     parser.add_argument("--rounds", type=_positive, metavar="N", help="how often each contender runs (5)")
     parser.add_argument("--quick", action="store_true", help="100,000 events and one round, unless said otherwise")
     parser.add_argument("--write", action="store_true", help="write results/backlog.json and the table in README.md")
@@ -103,6 +104,13 @@ def _positive(text: str) -> int:
     number = int(text.replace(",", "").replace("_", ""))
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return number
+
+
+def _event_count(text: str) -> int:
+    number = _positive(text)
+    if number < EVENT_MIN_COUNT:
+        raise argparse.ArgumentTypeError(f"fewer than {EVENT_MIN_COUNT:,} events make too few transactions for a rate")
     return number
 
 

@@ -21,7 +21,7 @@ from pydantic import AwareDatetime, BaseModel
 
 BATCH_MAX_COUNT: Final = 5000
 # how long a batch that is not full may wait
-BATCH_WAIT_S: Final = 0.1
+BATCH_WAIT_S: Final = 0.05
 
 # what the worker sets for its own connections
 CONFIGURE: Final = "set synchronous_commit = on"
@@ -66,7 +66,7 @@ def store(conn: psycopg.Connection, messages: list[Message]) -> None:
             for message in messages:
                 if error := message.error():
                     raise KafkaException(error)
-                event = validate(message.value())
+                event = validate(message.value() or b"")
                 write_row(
                     (
                         event.event_id,

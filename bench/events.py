@@ -2,14 +2,14 @@
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from confluent_kafka import KafkaError, Message, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its stubs forgot it
 
 from sandbox.errors import PublishFailedError
 from schemas import UsageEvent
@@ -74,17 +74,20 @@ def load_backlog(bootstrap_servers: str, topic: str, event_count: int) -> Backlo
             "partitioner": "murmur2_random",
             "enable.idempotence": True,
             "linger.ms": 20,
+            # a new broker is not ready for idempotence at once; what fails for good is reported below
+            "log_level": 3,
         }
     )
     lasts: dict[int, tuple[int, bytes]] = {}
     failures: list[KafkaError] = []
 
     def note(error: KafkaError | None, message: Message) -> None:
+        partition, offset = message.partition(), message.offset()
         if error is not None:
             failures.append(error)
-        else:
+        elif partition is not None and offset is not None:
             # delivery is reported in the order of offsets
-            lasts[message.partition()] = message.offset(), message.value()
+            lasts[partition] = offset, message.value() or b""
 
     rows = []
     for event in make_events(event_count):
@@ -99,7 +102,9 @@ def load_backlog(bootstrap_servers: str, topic: str, event_count: int) -> Backlo
     return Backlog(topic, event_count, last_ids, hashlib.sha256(b"".join(sorted(rows))).digest())
 
 
-def _produce(producer: Producer, topic: str, event: UsageEvent, note: object) -> None:
+def _produce(
+    producer: Producer, topic: str, event: UsageEvent, note: Callable[[KafkaError | None, Message], None]
+) -> None:
     while True:
         try:
             producer.produce(topic, event.value(), event.key(), on_delivery=note)
@@ -111,6 +116,7 @@ def _produce(producer: Producer, topic: str, event: UsageEvent, note: object) ->
 
 
 def _row(event: UsageEvent) -> bytes:
+    assert event.date_used is not None
     date_us = (event.date_used - _UNIX_EPOCH) // _MICROSECOND
     ids = (event.event_id, event.code_uuid, event.used_by_uuid)
     return b"".join(UUID(text).bytes for text in ids) + date_us.to_bytes(8, "big")

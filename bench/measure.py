@@ -4,7 +4,7 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import psycopg
 
@@ -106,10 +106,11 @@ def _check(contender: Contender, backlog: Backlog, conn: psycopg.Connection) -> 
         what = f"{contender.name}: {row_count} rows for {backlog.event_count} events, or rows that differ from them"
         raise NotExactError(what, REMEDY)
     if contender.has_statistics and (wrong_count := _row(conn, "wrong_statistics")[0]):
-        raise NotExactError(f"{contender.name}: the statistics of {wrong_count} codes are not those of the rows", REMEDY)
+        what = f"{contender.name}: the statistics of {wrong_count} codes are not those of the rows"
+        raise NotExactError(what, REMEDY)
 
 
-def _row(conn: psycopg.Connection, name: str, **parameters: object) -> tuple[object, ...]:
+def _row(conn: psycopg.Connection, name: str, **parameters: object) -> tuple[Any, ...]:
     row = conn.execute(statement(name), parameters or None).fetchone()
     return row or ()
 

@@ -52,8 +52,9 @@ class Spread(NamedTuple):
     most: float
 
     def text(self, digits: int = 0) -> str:
-        """Return the median, and least and most in parentheses."""
-        return f"{self.median:,.{digits}f} ({self.least:,.{digits}f} to {self.most:,.{digits}f})"
+        """Return the median, and least and most in parentheses where they differ."""
+        middle, least, most = (f"{value:,.{digits}f}" for value in self)
+        return middle if least == most else f"{middle} ({least} to {most})"
 
 
 def machine() -> str:
@@ -71,7 +72,7 @@ def versions(postgres_version: str) -> dict[str, str]:
 def rows(measurements: Sequence[Measurement], baseline: str) -> list[tuple[str, ...]]:
     """Return the cells under `HEADINGS`, a row for each contender; ratios are taken within each round."""
     baseline_rates = {taken.round: taken.events_per_s for taken in measurements if taken.contender == baseline}
-    cells = []
+    cells: list[tuple[str, ...]] = []
     for name in dict.fromkeys(taken.contender for taken in measurements):
         own = [taken for taken in measurements if taken.contender == name]
         cpu = [taken.cpu_us_per_event for taken in own if taken.cpu_us_per_event is not None]
@@ -89,9 +90,12 @@ def rows(measurements: Sequence[Measurement], baseline: str) -> list[tuple[str, 
 
 def to_table(result: Result, baseline: str) -> Table:
     """Return the table for the terminal."""
-    table = Table(*HEADINGS, title=f"{result.event_count:,} events, {result.round_count} rounds: median (min to max)")
+    table = Table(title=_size(result))
+    for heading in HEADINGS:
+        table.add_column(heading, justify="left" if heading == HEADINGS[0] else "right")
     for cells in rows(result.measurements, baseline):
-        table.add_row(*cells)
+        # under one another they fit into 80 columns
+        table.add_row(*(cell.replace(" (", "\n(") for cell in cells))
     return table
 
 
@@ -111,13 +115,17 @@ def write(result: Result, baseline: str, name: str) -> list[Path]:
 def _markdown(result: Result, baseline: str) -> str:
     lines = [HEADINGS, ("---",) + ("--:",) * (len(HEADINGS) - 1), *rows(result.measurements, baseline)]
     said = [
-        f"- {result.event_count:,} events, {result.code_count:,} codes, {result.user_count:,} users, "
-        f"{result.partition_count} partitions; {result.round_count} rounds; median (least to most)",
+        f"- {_size(result)}",
+        f"- {result.code_count:,} codes, {result.user_count:,} users, {result.partition_count} partitions",
         f"- machine: {result.machine}, for broker, database and contender together; load before: {result.load_before}",
         f"- versions: {', '.join(f'{name} {number}' for name, number in result.versions.items())}",
         f"- taken on {result.date} by `{result.command}`",
     ]
     return "\n".join(["", *(f"| {' | '.join(cells)} |" for cells in lines), "", *said, "", ""])
+
+
+def _size(result: Result) -> str:
+    return f"{result.event_count:,} events, rounds: {result.round_count}; median (least to most)"
 
 
 def _spread(values: Sequence[float]) -> Spread:

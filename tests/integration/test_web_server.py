@@ -26,6 +26,14 @@ def test_bind_listens(host):
         socket.create_connection(("localhost", listener.getsockname()[1]), timeout=5).close()
 
 
+def test_connections_send_without_delay():
+    """A connection taken from the socket sends at once instead of waiting for the client's ACK."""
+    with bind("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname(), timeout=5):
+        connection, _address = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
 def test_bind_takes_ipv6(host):
     """An IPv6 address is taken with and without brackets; a machine without IPv6 is told so."""

@@ -35,11 +35,16 @@ def bind(host: str, port: int) -> socket.socket:
     refusal: OSError | None = None
     for family, _type, _protocol, _name, address in found:
         try:
-            return socket.create_server(address, family=family, backlog=_BACKLOG)
+            listener = socket.create_server(address, family=family, backlog=_BACKLOG)
         except OSError as error:
             refusal = refusal or error
             if error.errno not in _NOT_HERE:
                 break
+        else:
+            # accepted connections inherit it; asyncio (3.11 to 3.13) sets it only on sockets that were made with TCP's
+            # number, and without it each answer after the first of a connection waits 40 ms for the client's ACK
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return listener
     raise SettingsError(_explain(host, port, refusal)) from refusal
 
 

@@ -1,0 +1,104 @@
+"""Records, events and runs for tests of the pipeline, none of them made by the code under test."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from worker.pipeline.decode import Decoder, Reject, Usage
+from worker.pipeline.store import DecodedRun
+
+TOPIC = "referral-usages"
+NOW_S = 1_790_000_000
+NOW_MS = NOW_S * 1000
+NOW_US = NOW_S * 1_000_000
+FUTURE_MAX_S = 300
+
+CODE = "0190a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"
+USER = "1190a1b2-7c3d-4e4f-9a5b-6c7d8e9f0a1c"
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaRecord:
+    """What the pipeline reads of a Kafka record."""
+
+    value: bytes | None
+    offset: int = 0
+    partition: int = 0
+    topic: str = TOPIC
+    timestamp: int | None = NOW_MS - 60_000
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+def new_decoder(topic: str = TOPIC, now_s: float = NOW_S) -> Decoder:
+    """Return a decoder whose clock stands still."""
+    return Decoder(topic, future_max_s=FUTURE_MAX_S, clock=lambda: now_s)
+
+
+def event_value(**fields: Any) -> bytes:
+    """Return the value of a valid event, with these fields added or changed."""
+    return json.dumps({"code_uuid": CODE, "used_by_uuid": USER, **fields}).encode()
+
+
+def event_text(*members: str) -> bytes:
+    """Return the value of a valid event with these members of the object added as they are."""
+    return ("{" + ",".join([f'"code_uuid":"{CODE}"', f'"used_by_uuid":"{USER}"', *members]) + "}").encode()
+
+
+def decode_one(record: KafkaRecord) -> Usage | Reject:
+    """Decode a single record at `NOW_S`."""
+    (item,) = new_decoder(record.topic).decode([record])
+    return item
+
+
+def uuid_of(number: int) -> UUID:
+    """Return a UUID that is small to read: its last digits are the number's."""
+    return UUID(int=0x0190_0000_0000_7000_8000_0000_0000_0000 + number)
+
+
+def usage(number: int, *, code: int = 1, user: int = 1, date_us: int = NOW_US, offset: int | None = None) -> Usage:
+    """Return a usage; `number` is its identity, and its offset unless one is given."""
+    return Usage(
+        uuid_of(number).bytes,
+        uuid_of(code).bytes,
+        uuid_of(user).bytes,
+        date_us,
+        number if offset is None else offset,
+    )
+
+
+def run_of_usages(
+    usages: Sequence[Usage], *, partition: int = 0, start: int | None = None, topic: str = TOPIC
+) -> DecodedRun:
+    """Return a run that holds these usages and nothing else; it starts with the first of them unless told."""
+    last = usages[-1].offset
+    return DecodedRun(
+        topic=topic,
+        partition=partition,
+        start=usages[0].offset if start is None else start,
+        next_offset=last + 1,
+        last_record=KafkaRecord(b"last", last, partition, topic),
+        usages=list(usages),
+    )
+
+
+def run_of_records(
+    records: Sequence[KafkaRecord], *, start: int | None = None, decoder: Decoder | None = None
+) -> DecodedRun:
+    """Return a run of these records, decoded; it starts with the first of them unless told."""
+    first, last = records[0], records[-1]
+    run = DecodedRun(
+        topic=first.topic,
+        partition=first.partition,
+        start=first.offset if start is None else start,
+        next_offset=last.offset + 1,
+        last_record=last,
+    )
+    for item in (decoder or new_decoder(first.topic)).decode(records):
+        if isinstance(item, Reject):
+            run.rejects.append(item)
+        else:
+            run.usages.append(item)
+    return run

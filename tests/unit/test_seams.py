@@ -1,0 +1,95 @@
+"""
+What worker/runs relies on inside Faust, mode and aiokafka.
+
+A changed fingerprint means: read the new source, decide whether our override still does what it says, then renew it.
+"""
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import aiokafka
+import pytest
+from faust import App, Table, Worker
+from faust.contrib.asgi import AsgiService
+from faust.stores import memory
+from faust.tables.base import Collection
+from faust.tables.recovery import Recovery
+from faust.transport import consumer
+from faust.transport.drivers import aiokafka as driver
+from mode import worker as mode_worker
+
+PINNED = {"faust-streaming": "0.15.3", "mode-streaming": "0.7.1", "aiokafka": "0.14.0"}
+
+# what we replace, and what calls it or is called by our replacement
+FINGERPRINTS: dict[Callable[..., Any], str] = {
+    consumer.Consumer._drain_messages: "44a2500309e8",
+    consumer.Consumer.perform_seek: "0e8c130ff4b0",
+    consumer.Consumer._wait_next_records: "6218e1969a63",
+    consumer.Consumer.on_partitions_revoked: "d04b7ae72c6f",
+    consumer.Consumer.ack: "5fcf41cf4515",
+    consumer.Consumer.commit: "a354437baaa0",
+    consumer.Consumer.force_commit: "cc094614d22c",
+    consumer.Consumer._commit_tps: "a20e230b05ae",
+    consumer.Consumer._filter_committable_offsets: "dc5e9baf5d99",
+    consumer.Consumer._filter_tps_with_pending_acks: "f6f923977423",
+    consumer.Consumer._new_offset: "1d2c7ea89a7a",
+    consumer.Consumer._should_commit: "5ce941793947",
+    consumer.Consumer._commit_offsets: "1a6979904118",
+    consumer.Consumer.on_stop: "45b1d2210ce2",
+    consumer.Consumer.verify_all_partitions_active: "4e0e46f5c297",
+    consumer.ThreadDelegateConsumer._getmany: "f9d47aa9010b",
+    driver.Consumer._new_consumer_thread: "0870ec53dea7",
+    driver.Consumer._to_message: "7c24f6511b2f",
+    driver.AIOKafkaConsumerThread._create_worker_consumer: "c2701bfc3e6f",
+    driver.AIOKafkaConsumerThread._commit: "932852ce7a23",
+    driver.AIOKafkaConsumerThread._fetch_records: "39a2c6c79fc1",
+    driver.AIOKafkaConsumerThread._seek_wait: "9d221e816d94",
+    driver.Producer._settings_extra: "a4c7bc41b638",
+    driver.Producer._new_producer: "e72355c3430e",
+    driver.Producer.send: "0b5bd08f52e5",
+    driver.Producer.flush: "36d0cb3615f6",
+    aiokafka.AIOKafkaConsumer.start: "2f1ba7044332",
+    App._new_transport: "42db531312dd",
+    App._new_producer_transport: "eb3b4aa6a896",
+    App._on_partitions_revoked: "d5c895bbe57d",
+    App._on_partitions_assigned: "de932b7927db",
+    App.on_stop: "bfe5a933defb",
+    App.Table: "e49f205922bb",
+    Recovery.on_recovery_completed: "6ef567acf072",
+    Collection._new_store: "914a2bda605d",
+    Table.on_key_set: "a370e35ca55c",
+    Table.on_key_del: "4f2900b2f9d2",
+    memory.Store.__post_init__: "e59c82f37854",
+    memory.Store.on_recovery_completed: "a00bef343e13",
+    AsgiService._create_server: "3586ffb5522f",
+    AsgiService.on_start: "4046d298ab85",
+    AsgiService.on_stop: "8c9c8690d9a9",
+    Worker.on_init_dependencies: "86cc2f614ca6",
+    Worker._on_sigterm: "ba99cf23ea87",
+    mode_worker.Worker._schedule_shutdown: "1a6a5dfc88c2",
+    mode_worker.Worker.execute_from_commandline: "212e98f635d7",
+    mode_worker.Worker.stop_and_shutdown: "bf1608cc3011",
+}
+
+
+def test_versions_are_those_that_were_read() -> None:
+    """The packages that are overridden are pinned, and installed, at the versions whose source was read."""
+    assert {name: version(name) for name in PINNED} == PINNED
+
+
+@pytest.mark.parametrize(
+    ("function", "fingerprint"),
+    FINGERPRINTS.items(),
+    ids=[f"{function.__module__}.{function.__qualname__}" for function in FINGERPRINTS],
+)
+def test_source_is_the_one_that_was_read(function: Callable[..., Any], fingerprint: str) -> None:
+    """A function that is replaced or relied on has the source that it had when the override was written."""
+    assert hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:12] == fingerprint
+
+
+def test_isolation_level_is_what_the_fetcher_is_made_with() -> None:
+    """Aiokafka takes the isolation level when it starts, so setting it on a consumer just made takes effect."""
+    assert "isolation_level=self._isolation_level" in inspect.getsource(aiokafka.AIOKafkaConsumer.start)
