@@ -137,7 +137,8 @@ class Settings(BrokerSettings):
     @property
     def url(self) -> str:
         """The URL under which this worker is shown."""
-        return self.web_url or f"http://{self.web_host}:{self.web_port}"
+        host = f"[{self.web_host}]" if ":" in self.web_host else self.web_host
+        return self.web_url or f"http://{host}:{self.web_port}"
 
 
 def _explain(error: ValidationError, settings: type[BaseSettings]) -> list[str]:
