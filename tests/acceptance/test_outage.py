@@ -1,15 +1,17 @@
 """PostgreSQL or Kafka away while events come in: nothing is lost, and nobody needs to do anything."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
 from fix_worker import System
 from publisher import make_events
 from waiting import wait_until
 
+from sandbox.kafka import Kafka
 from sandbox.postgres import Postgres
 
 
@@ -22,6 +24,27 @@ def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def new_kafka_system(tmp_path: Path, database_url: str) -> Iterator[Callable[[], System]]:
+    """Make a system on a broker of its own, which may be killed."""
+    broker = Kafka(tmp_path / "kafka")
+    made: list[System] = []
+
+    def make() -> System:
+        broker.start()
+        client = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+        client.create_topics([NewTopic("usages", 4, 1)])["usages"].result(20)
+        made.append(System(broker, client, "usages", 4, database_url, tmp_path))
+        return made[0]
+
+    try:
+        yield make
+    finally:
+        for system in made:
+            system.close()
+        broker.stop()
 
 
 def test_database_outage_loses_nothing(new_system, own_postgres: Postgres, migrated) -> None:
@@ -64,3 +87,22 @@ def test_rebalance_does_not_hang_behind_a_locked_database(system: System) -> Non
     system.wait_shared(first, second)
     system.wait_drained()
     system.assert_exact()
+
+
+def test_broker_outage_loses_nothing(new_kafka_system: Callable[[], System]) -> None:
+    """A broker that is killed under load and comes back later is waited for; workers and producers go on."""
+    system = new_kafka_system()
+    worker = system.start_worker()
+    worker.wait_ready()
+    system.publisher.publish(make_events(2_000, codes=100, users=500))
+    wait_until("rows are stored", lambda: system.row_count() > 0)
+    system.kafka.kill()
+    code = system.conn.execute("select code_uuid from referral_code_stats limit 1").fetchone()[0]
+    assert worker.get(f"/api/v1/codes/{code}/stats")[0] == 200
+    assert worker.get("/livez")[0] == 200
+    system.kafka.start()
+    system.publisher.publish(make_events(2_000, codes=100, users=500, seed=2))
+    system.wait_drained()
+    worker.wait_ready()
+    system.assert_exact()
+    assert worker.exit_code is None

@@ -11,6 +11,7 @@ from factories import (
     NOW_MS,
     NOW_S,
     NOW_US,
+    TOPIC,
     USER,
     KafkaRecord,
     decode_one,
@@ -22,7 +23,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas import Reason
-from worker.pipeline.decode import Reject, Usage
+from worker.pipeline.decode import Decoder, Reject, Usage
 from worker.pipeline.rejects import dead_letter
 
 LIMIT_BYTES = 64 * 1024
@@ -55,9 +56,6 @@ def padded(size: int) -> bytes:
     """Return a valid event of so many bytes, filled up in an unknown field."""
     bare = event_text('"x":""')
     return event_text(f'"x":"{"a" * (size - len(bare))}"')
-
-
-# --- the value -------------------------------------------------------------------------------------------------
 
 
 def test_decode_takes_the_least_event():
@@ -168,9 +166,6 @@ def test_decode_takes_the_last_of_duplicate_keys(field):
     assert reason_of(event_text(f'"{field}":""')) is Reason.INVALID_UUID
 
 
-# --- required and optional fields ---------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("field", ["code_uuid", "used_by_uuid"])
 def test_decode_rejects_an_event_when_a_required_field_is_absent(field):
     """An event without its code or its user misses a field, and the detail names it."""
@@ -210,8 +205,6 @@ def test_decode_names_every_bad_field_when_there_are_several(fields, reason):
     for field in fields:
         assert field in item.detail
 
-
-# --- UUIDs ------------------------------------------------------------------------------------------------------------
 
 FULL_WIDTH_ZERO = "\uff10"
 
@@ -271,9 +264,6 @@ def test_decode_takes_a_uuid_of_any_version_in_any_case(field, given_uuid):
     assert (taken.code if field == "code_uuid" else taken.user) == UUID(given_uuid).bytes
 
 
-# --- dates ------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("text", "same"),
     [
@@ -296,7 +286,7 @@ def test_decode_takes_a_uuid_of_any_version_in_any_case(field, given_uuid):
     ],
 )
 def test_decode_takes_rfc_3339_times_with_an_offset(text, same):
-    """`T` or space, seconds and their fraction optional, `Z`, `+hh:mm` or `+hhmm`: the same moment to the microsecond."""
+    """`T` or space, seconds and their fraction optional, `Z`, `+hh:mm` or `+hhmm`: the same moment, to microseconds."""
     assert date_us_of(text) == us(same)
 
 
@@ -421,13 +411,9 @@ def test_decode_prefers_the_events_date_over_the_records():
 def test_decode_judges_all_records_at_one_moment():
     """The clock is read once for a run, so records of one run are dated alike."""
     ticks = iter([NOW_S, NOW_S + 10, NOW_S + 20])
-    decoder = new_decoder()
-    decoder._clock = lambda: next(ticks)
+    decoder = Decoder(TOPIC, future_max_s=FUTURE_MAX_S, clock=lambda: next(ticks))
     items = decoder.decode([KafkaRecord(event_value(), offset, timestamp=None) for offset in range(3)])
-    assert {item.date_us for item in items} == {NOW_US}
-
-
-# --- event_id ---------------------------------------------------------------------------------------------------------
+    assert [item.date_us for item in items] == [NOW_US] * 3
 
 
 @pytest.mark.parametrize(
@@ -463,19 +449,14 @@ def test_decode_rejects_any_other_event_id(event_id):
     assert item.detail.startswith("event_id ")
 
 
-# --- runs and details -------------------------------------------------------------------------------------------------
-
-
 def test_decode_gives_each_record_its_own_verdict():
     """Bad records among good ones change nothing about their neighbours, and the order stays."""
-    # unbalanced ones among them: values are never joined
-    values = [event_value(), b"],[", None, event_value(event_id="a"), b'{"code_uuid":"', event_value()[:-1], b"}", b","]
-    values += [event_value(event_id="b")]
+    good, unbalanced = event_value(), [b"],[", b'{"code_uuid":"', event_value()[:-1], b"}", b",", b'"']
+    values = [value for bad in [None, *unbalanced] for value in (bad, good)]
     items = new_decoder().decode([KafkaRecord(value, offset) for offset, value in enumerate(values)])
-    assert [item.offset if isinstance(item, Usage) else item.record.offset for item in items] == list(range(9))
-    assert [isinstance(item, Usage) for item in items] == [
-        value[:1] == b"{" and value[-1:] == b"}" for value in [value or b"" for value in values]
-    ]
+    assert [isinstance(item, Reject) for item in items] == [True, False] * 7
+    assert [item.record.offset if isinstance(item, Reject) else item.offset for item in items] == list(range(14))
+    assert {(item.code, item.user) for item in items[1::2]} == {(UUID(CODE).bytes, UUID(USER).bytes)}
 
 
 def test_decode_returns_nothing_for_no_records():

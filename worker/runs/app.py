@@ -4,6 +4,7 @@ import socket
 from typing import Any, Final
 
 import faust
+import structlog
 from faust.serializers import codecs
 from yarl import URL
 
@@ -14,6 +15,7 @@ from worker.settings import Settings
 
 RUN_CODEC: Final = "run"
 TABLE_NAME: Final = "code_stats"
+_log: Final = structlog.get_logger("referrals")
 _FETCH_MAX_BYTES: Final = 4 * 1024 * 1024  # of one partition; compressed batches unpack to more
 # an idle consumer that passes the poll interval hangs for good in aiokafka, even when the cause is gone
 _NEVER_S: Final = 10 * 365 * 86_400.0
@@ -50,7 +52,7 @@ class App(faust.App):
     async def on_stop(self) -> None:
         """Finish the runs in flight while everything they need is still there."""
         if not await self.lanes.drain(self.stop_timeout_s):
-            self.log.warning("runs in flight not finished in time: they will be delivered again")
+            _log.warning("runs in flight not finished in time: they will be delivered again")
         await super().on_stop()
 
 

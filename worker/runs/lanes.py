@@ -242,7 +242,7 @@ class Lanes:
         return sorted({lane.outage for lane in self._lanes.values() if lane.outage is not None})
 
     async def drain(self, timeout_s: float) -> bool:
-        """Take no more runs, and wait until those delivered are stored; return whether they were within the time."""
+        """Take no more runs and wait until those delivered are stored; abandon them, and return False, after a time."""
         self._draining = True
         try:
             async with asyncio.timeout(timeout_s):
@@ -250,5 +250,6 @@ class Lanes:
                     self.changed.clear()
                     await self.changed.wait()
         except TimeoutError:
+            self.revoke(list(self._lanes))
             return False
         return True
