@@ -14,7 +14,7 @@ PREFIX: Final = "REFERRALS_"
 WEB_PORT: Final = 8080
 READY_DEADLINE_S: Final = 90.0
 # what the worker grants what is in flight, and what we grant the worker: a person is waiting
-STOP_TIMEOUT_S: Final = 10
+STOP_TIMEOUT_S: Final = 5
 STOP_BOUND_S: Final = 15.0
 REQUEST_TIMEOUT_S: Final = 5.0
 

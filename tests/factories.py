@@ -1,4 +1,4 @@
-"""Records, events and runs for tests of the pipeline, none of them made by the code under test."""
+"""Records, events and runs for tests of the pipeline, and a lane that stores them without Kafka."""
 
 import json
 from collections.abc import Sequence
@@ -6,8 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from psycopg import AsyncConnection
+
+from worker.pipeline.binary import register_arrays
+from worker.pipeline.count import Counts
 from worker.pipeline.decode import Decoder, Reject, Usage
-from worker.pipeline.store import DecodedRun
+from worker.pipeline.store import DecodedRun, Loaded, Moved, Refused, Stored, load_partition, store_run
+from worker.sql import queries
 
 TOPIC = "referral-usages"
 NOW_S = 1_790_000_000
@@ -102,3 +107,41 @@ def run_of_records(
         else:
             run.usages.append(item)
     return run
+
+
+async def connect_writer(database_url: str, cls: type[AsyncConnection] = AsyncConnection) -> AsyncConnection:
+    """Return a connection as the worker's pool sets up those that store runs."""
+    conn = await cls.connect(database_url, autocommit=True)
+    register_arrays(conn)
+    await conn.execute(queries["configure_writer"])
+    await conn.execute(queries["create_touched"])
+    return conn
+
+
+class Lane:
+    """
+    What a worker's lane does with a partition, without Kafka: it loads, stores runs, and shows what is committed.
+
+    `stats` and `as_of` are its table and the position that the table belongs to.
+    """
+
+    def __init__(self, *, partition: int = 0, partition_count: int = 8, topic: str = TOPIC) -> None:
+        self.partition = partition
+        self.stats: dict[bytes, Counts] = {}
+        self.as_of = 0
+        self._partition_count = partition_count
+        self._topic = topic
+
+    async def load(self, conn: AsyncConnection) -> Loaded:
+        """Take statistics and position from the database."""
+        loaded = await load_partition(conn, self._topic, self.partition, self._partition_count)
+        self.stats, self.as_of = loaded.stats, loaded.next_offset
+        return loaded
+
+    async def store(self, conn: AsyncConnection, run: DecodedRun) -> Stored | Moved | Refused:
+        """Store a run once; what is committed enters the table."""
+        outcome = await store_run(conn, run, self.stats, self.as_of)
+        if isinstance(outcome, Stored):
+            self.stats |= outcome.touched
+            self.as_of = max(run.next_offset, self.as_of)
+        return outcome

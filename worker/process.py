@@ -12,7 +12,7 @@ from worker.health import Health
 
 EXIT_FAILURE: Final = 1
 # what Faust and the event loop take to stop after the runs in flight are finished
-_STOP_OVERHEAD_S: Final = 15.0
+_STOP_OVERHEAD_S: Final = 8.0
 
 _log: Final = structlog.get_logger("referrals")
 
@@ -61,8 +61,12 @@ class WorkerProcess(faust.Worker):
 
     def _stop_in_order(self, reason: signal.Signals) -> None:
         self._health.is_stopping = True
-        # a broker that does not answer must not keep a process that is to stop
-        patience = threading.Timer(self._stop_timeout_s + _STOP_OVERHEAD_S, os._exit, [self._exit_code or EXIT_FAILURE])
+        patience = threading.Timer(self._stop_timeout_s + _STOP_OVERHEAD_S, self._give_up)
         patience.daemon = True
         patience.start()
         self._schedule_shutdown(reason)
+
+    def _give_up(self) -> None:
+        # Faust waits for as long as a broker does not answer, which must not keep a process that is to stop
+        _log.warning("not stopped in time: ending at once; what is not stored will be delivered again")
+        os._exit(self._exit_code or EXIT_FAILURE)

@@ -1,5 +1,6 @@
 """PostgreSQL or Kafka away while events come in: nothing is lost, and nobody needs to do anything."""
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from waiting import wait_until
 
 from sandbox.kafka import Kafka
 from sandbox.postgres import Postgres
+from worker.process import EXIT_FAILURE
 
 
 @pytest.fixture
@@ -106,3 +108,13 @@ def test_broker_outage_loses_nothing(new_kafka_system: Callable[[], System]) -> 
     worker.wait_ready()
     system.assert_exact()
     assert worker.exit_code is None
+
+
+def test_sigterm_ends_the_process_while_the_broker_is_away(new_kafka_system: Callable[[], System]) -> None:
+    """A worker that is told to stop ends within its time, even when no broker lets it leave the group."""
+    system = new_kafka_system()
+    worker = system.start_worker(stop_timeout_s=1)
+    worker.wait_ready()
+    system.kafka.kill()
+    worker.send(signal.SIGTERM)
+    assert worker.wait(20) in {0, EXIT_FAILURE}

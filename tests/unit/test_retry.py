@@ -65,12 +65,12 @@ VERDICT_OF_STATE = {**MALFORMED, "23514": R}
 
 
 def _classes() -> dict[str, type[psycopg.Error]]:
-    found = {}
-    for module in (psycopg.errors, psycopg_pool):
-        for name, cls in inspect.getmembers(module, inspect.isclass):
-            if issubclass(cls, psycopg.Error):
-                found[name] = cls
-    return found
+    return {
+        name: cls
+        for module in (psycopg.errors, psycopg_pool)
+        for name, cls in inspect.getmembers(module, inspect.isclass)
+        if issubclass(cls, psycopg.Error)
+    }
 
 
 WITH_STATE = {name: cls for name, cls in _classes().items() if cls.sqlstate is not None}
@@ -104,7 +104,7 @@ def test_classify_has_a_verdict_for_every_sqlstate(name):
 
 @pytest.mark.parametrize("name", WITHOUT_STATE)
 def test_classify_takes_an_error_without_sqlstate_for_a_lost_connection_or_misuse(name):
-    """psycopg's own errors are a connection lost or refused, which is tried again, or a fault of this program."""
+    """Errors of psycopg itself are a connection lost or refused, which is tried again, or a fault of this program."""
     assert classify(WITHOUT_STATE[name]("words")) is (R if name in LOST_CONNECTION else S)
 
 

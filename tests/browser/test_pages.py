@@ -1,0 +1,201 @@
+"""The pages as people meet them: in a real browser, from a real worker process."""
+
+from datetime import UTC
+from urllib.parse import urljoin
+from uuid import uuid4
+
+import pytest
+from playwright.sync_api import Page, expect
+from publisher import make_events
+from waiting import wait_until
+
+UTC_FORMAT = "%Y-%m-%d %H:%M:%S UTC"
+MISTYPED = "0190a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1"
+PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+CONTRAST_MIN = 4.5  # WCAG 2, AA, for text of any size
+TABS_MAX = 5
+
+# the contrast of each element that has text of its own with the ground it stands on, the least first
+READ_CONTRASTS = """() => {
+  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => {
+    const [r, g, b] = numbers(colour).map((c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    for (; element; element = element.parentElement) {
+      const colour = getComputedStyle(element).backgroundColor;
+      if (numbers(colour)[3] !== 0) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  return [...document.body.querySelectorAll("*")]
+    .filter((element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
+    .map((element) => {
+      const [a, b] = [light(getComputedStyle(element).color), light(ground(element))];
+      return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), element.outerHTML.slice(0, 80)];
+    })
+    .sort((a, b) => a[0] - b[0]);
+}"""
+READ_GROUND_LIGHTNESS = "() => Math.max(...getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number))"
+# what is drawn beyond the right edge of the page, or only comes to sight when scrolling sideways
+FIND_OVERFLOWS = """() => [...document.querySelectorAll("*")]
+  .filter((element) => element.scrollWidth > element.clientWidth && element.clientWidth > 1
+    && getComputedStyle(element).display !== "inline")
+  .map((element) => `${element.outerHTML.slice(0, 80)}: ${element.scrollWidth} in ${element.clientWidth}`)"""
+
+
+def figure(page: Page, name: str) -> list[str]:
+    """Return what the code page shows under this name."""
+    return page.locator("dl > div").filter(has=page.get_by_text(name)).locator("dd").all_inner_texts()
+
+
+def search(page: Page, text: str) -> None:
+    """Look for a code as a person does."""
+    page.get_by_role("searchbox").fill(text)
+    page.get_by_role("button", name="Show").click()
+
+
+def shown_usages(page: Page) -> list[tuple[str, ...]]:
+    """Return time, user and kind of use of each row of the code page's table."""
+    cells = page.locator("tbody td").all_inner_texts()
+    return list(zip(*[iter(cells)] * 3, strict=True))
+
+
+def test_start_page_leads_to_the_last_user_of_a_code_without_scripts(url, popular, new_visitor):
+    """A stranger whose browser runs no scripts learns who used a code last with one click, or by pasting its UUID."""
+    code, counted = popular
+    page = new_visitor(url, java_script_enabled=False).open("/")
+    page.get_by_role("link", name=code).first.click()
+    assert figure(page, "Recent users")[0] == str(counted.recent_users[0])
+
+    page.get_by_role("link", name="Referral usages").click()
+    search(page, f"  {code.upper()} ")
+    expect(page).to_have_url(f"{url}/codes/{code}")
+    assert figure(page, "Recent users")[0] == str(counted.recent_users[0])
+
+
+def test_code_page_shows_what_sql_counts_and_leads_to_the_first_usage(filled, url, popular, new_visitor):
+    """A code's page shows its four statistics, and page after page all of its usages, as SQL has them."""
+    code, counted = popular
+    page = new_visitor(url).open(f"/codes/{code}")
+    assert figure(page, "Total uses") == [f"{counted.total_uses:,}"]
+    assert figure(page, "Unique users") == [f"{counted.unique_users:,}"]
+    assert figure(page, "Last used") == [counted.last_used.astimezone(UTC).strftime(UTC_FORMAT)]
+    assert figure(page, "Recent users") == [str(user) for user in counted.recent_users]
+
+    expect(page.get_by_role("heading", name="Latest usages")).to_be_visible()
+    found = shown_usages(page)
+    while page.get_by_role("link", name="Earlier").count():
+        page.get_by_role("link", name="Earlier").click()
+        found += shown_usages(page)
+    expect(page.get_by_text("No earlier usages")).to_be_visible()
+    stored = filled.conn.execute(
+        "select date_used, used_by_uuid::text, first_use from referral_usages where code_uuid = %s"
+        " order by date_used desc, uuid desc",
+        (code,),
+    ).fetchall()
+    assert found == [
+        (date.astimezone(UTC).strftime(UTC_FORMAT), user, "first" if first else "again") for date, user, first in stored
+    ]
+
+    page.get_by_role("link", name="Latest", exact=True).click()
+    assert shown_usages(page) == found[: len(shown_usages(page))]
+
+
+def test_code_page_says_so_when_a_code_was_never_used(url, new_visitor):
+    """A valid code without usages has a page that says so, instead of an error or an empty table."""
+    code = str(uuid4())
+    page = new_visitor(url).open("/")
+    search(page, code)
+    expect(page).to_have_url(f"{url}/codes/{code}")
+    expect(page.get_by_text("This code has not been used yet")).to_be_visible()
+    assert figure(page, "Total uses") == ["0"]
+    assert figure(page, "Last used") == ["never"]
+    expect(page.get_by_role("table")).to_have_count(0)
+
+
+def test_search_says_what_is_wrong_with_text_that_is_no_code(url, new_visitor):
+    """Text that is no UUID is answered with what a code looks like, and can be mended where it was typed."""
+    visitor = new_visitor(url)
+    page = visitor.open("/")
+    search(page, MISTYPED)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text(MISTYPED)
+    expect(alert).to_contain_text("is not a UUID of 36 characters with hyphens")
+    box = page.get_by_role("searchbox")
+    expect(box).to_have_value(MISTYPED)
+    expect(box).to_have_accessible_description(alert.inner_text())
+
+    search(page, f"{MISTYPED}b")
+    expect(page).to_have_url(f"{url}/codes/{MISTYPED}b")
+
+
+def test_start_page_shows_the_first_usage_ever_once_it_is_stored(system, new_visitor):
+    """The start page of a new worker says that nothing is stored yet, and shows the first usage after it is."""
+    worker = system.start_worker()
+    worker.wait_ready()
+    page = new_visitor(f"http://127.0.0.1:{worker.port}").open("/")
+    expect(page.get_by_text("No usage is stored yet")).to_be_visible()
+    expect(page.get_by_role("table")).to_have_count(0)
+
+    (event,) = make_events(1, codes=1, users=1)
+    system.publisher.publish([event])
+    wait_until("the usage is stored", lambda: system.row_count() == 1)
+    page.reload()
+    page.get_by_role("link", name=event.code_uuid).first.click()
+    assert figure(page, "Recent users") == [event.used_by_uuid]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_can_be_read_in_light_and_dark(scheme, url, popular, new_visitor):
+    """Pages are light or dark as the visitor's system is, and all of their text stands out from its ground."""
+    visitor = new_visitor(url, color_scheme=scheme)
+    page = visitor.open("/")
+    is_light = page.evaluate(READ_GROUND_LIGHTNESS) > 127
+    assert is_light == (scheme == "light")
+    for path in ("/", f"/codes/{popular[0]}", f"/codes/{uuid4()}", "/docs", "/search?q=x"):
+        page.goto(path)
+        contrasts = page.evaluate(READ_CONTRASTS)
+        assert len(contrasts) > 5
+        assert [found for found in contrasts if found[0] < CONTRAST_MIN] == []
+
+
+def test_pages_fit_a_phone(url, popular, new_visitor):
+    """On a screen of 360 px nothing has to be scrolled sideways, on any page, whatever is typed into the search."""
+    code, _counted = popular
+    page = new_visitor(url, **PHONE).open("/")
+    for path in ("/", f"/codes/{code}", f"/codes/{uuid4()}", f"/search?q={'W' * 200}", "/docs"):
+        page.goto(path)
+        assert page.evaluate("[window.innerWidth, document.documentElement.scrollWidth]") == [360, 360], path
+        assert page.evaluate(FIND_OVERFLOWS) == [], path
+
+
+def test_keyboard_alone_is_enough_to_look_up_a_code(url, popular, new_visitor):
+    """Tab leads to the search box, which then stands out, and Enter looks up what is typed there."""
+    page = new_visitor(url).open("/")
+    box = page.get_by_role("searchbox")
+    for _ in range(TABS_MAX):
+        page.keyboard.press("Tab")
+        if box.evaluate("element => element === document.activeElement"):
+            break
+    expect(box).to_be_focused()
+    assert box.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
+    page.keyboard.type(popular[0])
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{url}/codes/{popular[0]}")
+
+
+def test_every_link_leads_somewhere_on_this_worker(url, new_visitor):
+    """Whoever follows every link, page after page, finds no dead end and never leaves the worker."""
+    visitor = new_visitor(url)
+    page = visitor.open("/")
+    found, followed = {f"{url}/"}, set()
+    while left := sorted(found - followed):
+        answer = page.goto(left[0])
+        assert answer.status == 200, left[0]
+        followed.add(left[0])
+        links = page.get_by_role("link").evaluate_all("links => links.map((link) => link.getAttribute('href'))")
+        found |= {urljoin(left[0], link).partition("#")[0] for link in links}
+    assert {f"{url}/docs", f"{url}/openapi.json"} < followed
+    assert {f"{url}/static/style.css", f"{url}/static/icon.svg"} < set(visitor.requested)
