@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TESTS := tests/unit tests/integration tests/acceptance
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lock clean
+.PHONY: help demo test test-browser bench lint lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -16,6 +16,12 @@ demo: $(INSTALLED) ## Run Kafka, PostgreSQL, sample events and a worker (FRESH=1
 
 test: lint ## Lint, types, unit, integration and quick acceptance tests
 	$(BIN)/pytest $(TESTS)
+
+test-browser: $(INSTALLED) ## Test the pages in a Chromium of the machine's
+	$(BIN)/pytest tests/browser
+
+bench: $(INSTALLED) ## Measure how fast a backlog drains, against a bare loop (takes minutes, keep the machine quiet)
+	$(BIN)/python -m bench.backlog
 
 lint: $(INSTALLED) ## Check style and types
 	$(BIN)/ruff check
