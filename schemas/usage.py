@@ -1,8 +1,9 @@
 """The usage event: what a producer publishes whenever somebody uses a referral code."""
 
+from datetime import UTC, datetime
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_serializer
 
 from schemas.fields import AwareDate, EventId, UuidText
 
@@ -35,5 +36,15 @@ class UsageEvent(BaseModel):
         return self.code_uuid.encode()
 
     def value(self) -> bytes:
-        """Return the Kafka value, a UTF-8 JSON object without the absent fields."""
+        """
+        Return the Kafka value, a UTF-8 JSON object without the absent fields.
+
+        Raises:
+            pydantic_core.PydanticSerializationError: `date_used` is outside the calendar in UTC.
+        """
         return self.model_dump_json(exclude_none=True).encode()
+
+    @field_serializer("date_used", when_used="json-unless-none")
+    def _date_in_utc(self, date_used: datetime) -> str:
+        # an offset may have seconds in Python, but not in RFC 3339
+        return date_used.astimezone(UTC).isoformat()

@@ -8,7 +8,6 @@ import re
 import tempfile
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
-from urllib.parse import urlsplit
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
@@ -20,14 +19,22 @@ from worker.errors import SettingsError
 PREFIX: Final = "REFERRALS_"
 
 
+# A server or a URL may hold a password, so no message repeats one: what is wrong is named by its kind.
+
+
 def _check_servers(value: str) -> str:
-    for server in value.split(","):
-        host, colon, port = server.strip().rpartition(":")
+    servers = [server.strip() for server in value.split(",")]
+    for number, server in enumerate(servers, 1):
+        host, _, port = server.rpartition(":")
         if "://" in server:
-            raise ValueError(f"{server.strip()!r} has a scheme; give host:port, without {server.split('://')[0]!r}")
-        if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ValueError(f"{server.strip()!r} is not host:port, as in 'localhost:9092'")
-    return ",".join(server.strip() for server in value.split(","))
+            raise ValueError(f"server {number} has a scheme, {server.split('://')[0]!r}; give host:port alone")
+        if not host or "@" in host or not _is_port(port):
+            raise ValueError(f"server {number} is not host:port, as in localhost:9092")
+    return ",".join(servers)
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) < 65536
 
 
 def _check_name(value: str) -> str:
@@ -37,14 +44,26 @@ def _check_name(value: str) -> str:
 
 
 def _check_database_url(value: str) -> str:
-    scheme = urlsplit(value).scheme
-    if scheme not in {"postgresql", "postgres"}:
-        # the value may hold a password: name its scheme, never the whole
-        raise ValueError(f"the scheme is {scheme!r}; use postgresql://user:password@host:port/database")
+    form = "postgresql://user:password@host:port/database"
+    scheme, separator, _ = value.partition("://")
+    if not separator or scheme not in {"postgresql", "postgres"}:
+        said = f"the scheme is {scheme!r}" if separator and scheme.isalnum() else "it has no scheme"
+        raise ValueError(f"{said}; use {form}")
     try:
-        conninfo_to_dict(value)
-    except ProgrammingError as error:
-        raise ValueError(f"not a PostgreSQL URL: {error}") from error
+        parts = conninfo_to_dict(value)
+    except ProgrammingError:
+        # libpq's words repeat what they complain of
+        raise ValueError(
+            f"not a URL of the form {form}; special characters in user and password must be percent-encoded"
+        ) from None
+    if not all(_is_port(port) for port in str(parts.get("port", "5432")).split(",")):
+        raise ValueError("the port is not a number from 1 to 65535")
+    return value
+
+
+def _check_replication(value: int) -> int:
+    if value == 0:
+        raise ValueError("a topic has at least 1 replica; -1 is the broker's default")
     return value
 
 
@@ -78,7 +97,8 @@ class Settings(BrokerSettings):
     """What an operator can set of a worker."""
 
     database_url: Annotated[str, AfterValidator(_check_database_url)] = Field(
-        description="PostgreSQL, as postgresql://user:password@host:port/database; required"
+        repr=False,  # it may hold a password
+        description="PostgreSQL, as postgresql://user:password@host:port/database; required",
     )
     app_id: Annotated[str, AfterValidator(_check_name)] = Field(
         "referral-usage-worker",
@@ -88,7 +108,7 @@ class Settings(BrokerSettings):
         "referral-usages-rejected", description="dead-letter topic"
     )
     partitions: int = Field(8, ge=1, le=4096, description="partitions of the usages topic when the worker creates it")
-    replication_factor: int = Field(
+    replication_factor: Annotated[int, AfterValidator(_check_replication)] = Field(
         -1, ge=-1, le=32, description="replicas of the topics that the worker creates; -1 is the broker's default"
     )
     start_timeout_s: float = Field(

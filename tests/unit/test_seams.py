@@ -90,6 +90,8 @@ def test_source_is_the_one_that_was_read(function: Callable[..., Any], fingerpri
     assert hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:12] == fingerprint
 
 
-def test_isolation_level_is_what_the_fetcher_is_made_with() -> None:
+def test_settings_are_what_the_fetcher_is_made_with() -> None:
     """Aiokafka takes the isolation level when it starts, so setting it on a consumer just made takes effect."""
-    assert "isolation_level=self._isolation_level" in inspect.getsource(aiokafka.AIOKafkaConsumer.start)
+    source = inspect.getsource(aiokafka.AIOKafkaConsumer.start)
+    assert "isolation_level=self._isolation_level" in source
+    assert "fetch_max_wait_ms=self._fetch_max_wait_ms" in source

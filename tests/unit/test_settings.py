@@ -201,8 +201,6 @@ def test_settings_refuse_one_topic_for_usages_and_rejects(lines_of):
         f"postgresql://worker:{PASSWORD} 7@db/referrals",
         f"postgresql://worker:{PASSWORD}@[::1/referrals",
         f"postgresql://worker:{PASSWORD}@[::1]x/referrals",
-        f"postgresql://worker:{PASSWORD}]@db/referrals",
-        f"postgresql://worker:{PASSWORD}\u2100@db/referrals",
     ],
 )
 def test_settings_never_show_a_password_of_a_bad_database_url(lines_of, database_url):
@@ -210,6 +208,17 @@ def test_settings_never_show_a_password_of_a_bad_database_url(lines_of, database
     (line,) = lines_of(database_url=database_url)
     assert line.startswith("REFERRALS_DATABASE_URL: ")
     assert PASSWORD not in line
+
+
+@pytest.mark.parametrize("character", ["]", "[", "\u2100", "@", "?", "#"], ids=ascii)
+def test_settings_never_show_a_password_of_unusual_characters(load, character):
+    """A character that some parser of URLs stumbles over does not bring the password into what is said about it."""
+    said = ""
+    try:
+        load(database_url=f"postgresql://worker:{PASSWORD}{character}@db/referrals")
+    except SettingsError as error:
+        said = f"{error} {error.__cause__}"
+    assert PASSWORD not in said
 
 
 def test_settings_never_show_a_password_given_to_kafka(lines_of):

@@ -39,34 +39,40 @@ def count(usages: Iterable[Usage], stats: Mapping[bytes, Counts], used: Abstract
     """
     seen = set(used)
     first_uses: list[bool] = []
-    totals: dict[bytes, int] = {}
-    uniques: dict[bytes, int] = {}
-    recents: dict[bytes, list[tuple[int, bytes]]] = {}
+    tallies: dict[bytes, _Tally] = {}
     for _uuid, code, user, date_us, _offset in usages:
-        recent = recents.get(code)
-        if recent is None:
-            before = stats.get(code)
-            totals[code], uniques[code] = (before.total_uses, before.unique_users) if before else (0, 0)
-            recent = recents[code] = list(before.recent) if before else []
-        totals[code] += 1
+        tally = tallies.get(code)
+        if tally is None:
+            tally = tallies[code] = _Tally(stats.get(code))
+        tally.total_uses += 1
         pair = code + user
         first = pair not in seen
         if first:
             seen.add(pair)
-            uniques[code] += 1
+            tally.unique_users += 1
         first_uses.append(first)
-        _note_recent(recent, (date_us, user))
-    touched = {
+        recent = tally.recent
+        # in a backlog out of order most usages are neither a new user's nor later than what is known
+        if len(recent) < RECENT_MAX or date_us >= recent[-1][0]:
+            _note_recent(recent, (date_us, user))
+    return Counted({code: tally.counts() for code, tally in tallies.items()}, first_uses)
+
+
+class _Tally:
+    """The statistics of one code while a run is counted."""
+
+    __slots__ = ("recent", "total_uses", "unique_users")
+
+    def __init__(self, before: Counts | None) -> None:
+        self.total_uses, self.unique_users, _, recent = before or (0, 0, 0, ())
+        self.recent = list(recent)
+
+    def counts(self) -> Counts:
         # the greatest recent date is the greatest of all: a code's latest usage is never pushed out
-        code: Counts(totals[code], uniques[code], recent[0][0], tuple(recent))
-        for code, recent in recents.items()
-    }
-    return Counted(touched, first_uses)
+        return Counts(self.total_uses, self.unique_users, self.recent[0][0], tuple(self.recent))
 
 
 def _note_recent(recent: list[tuple[int, bytes]], entry: tuple[int, bytes]) -> None:
-    if len(recent) == RECENT_MAX and entry <= recent[-1]:
-        return  # the common case of a backlog out of order: neither a new user nor a later date
     for index, known in enumerate(recent):
         if known[1] == entry[1]:
             if known >= entry:

@@ -8,6 +8,7 @@ neighbours.
 import hashlib
 import re
 import time
+from binascii import unhexlify
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -103,8 +104,8 @@ class Decoder:
         origin = Origin.of(record) if record.headers else record
         return Usage(
             self._identity_of_record(origin) if event.event_id is None else _identity_of_event(event),
-            bytes.fromhex(event.code_uuid.replace("-", "")),
-            bytes.fromhex(event.used_by_uuid.replace("-", "")),
+            unhexlify(event.code_uuid.replace("-", "")),
+            unhexlify(event.used_by_uuid.replace("-", "")),
             self._date_us(event.date_used, origin.timestamp, now_us),
             record.offset,
         )
@@ -152,7 +153,7 @@ def _identity_of_event(event: UsageEvent) -> bytes:
     event_id = event.event_id
     assert event_id is not None  # noqa: S101 - the caller's branch, for the type checker
     if len(event_id) == 36 and _is_uuid(event_id):
-        return bytes.fromhex(event_id.replace("-", ""))
+        return unhexlify(event_id.replace("-", ""))
     # uuid.uuid5 without the detour over its objects
     name = NAMESPACE.bytes + f"{event.code_uuid}/{event_id}".encode()
     digest = bytearray(hashlib.sha1(name, usedforsecurity=False).digest()[:16])

@@ -86,8 +86,6 @@ def _timestamp(timestamp_ms: int | None) -> datetime | None:
 
 def _printable(text: str) -> str:
     # PostgreSQL's text and JSON cannot hold NUL, and a log line or a header must not be broken in two
-    return (
-        text[:_DETAIL_MAX_CHARS].encode("unicode_escape").decode()
-        if not text.isprintable()
-        else text[:_DETAIL_MAX_CHARS]
-    )
+    if not text.isprintable():
+        text = text.encode("unicode_escape").decode()
+    return text[:_DETAIL_MAX_CHARS]

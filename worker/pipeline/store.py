@@ -184,6 +184,8 @@ async def _store(
 
 def _without_known(usages: Sequence[Usage], known: set[bytes]) -> list[Usage]:
     # the first of a repeated event id wins, within the run as everywhere
+    if not known and len({usage.uuid for usage in usages}) == len(usages):
+        return list(usages)
     first_by_uuid: dict[bytes, Usage] = {}
     for usage in usages:
         first_by_uuid.setdefault(usage.uuid, usage)

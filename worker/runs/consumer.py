@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _FETCH_WAIT_S: Final = 1.0
 # while a lane is full others must not wait for long: it is asked for again after this
 _FULL_LANE_WAIT_S: Final = 0.02
+_FETCH_MAX_WAIT_MS: Final = 50
 _COMMIT_TIMEOUT_S: Final = 5.0
 _SEEK_TIMEOUT_S: Final = 10.0
 _FLUSH_TIMEOUT_S: Final = 5.0
@@ -40,6 +41,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         # Faust asks for this only together with exactly_once, which we do without: aborted events must not count
         consumer._isolation_level = "read_committed"  # noqa: SLF001
+        # aiokafka has one fetch under way to a broker: partitions that it does not ask for, because their records were
+        # not taken yet, wait for it. Faust's 1,500 ms starved a backlog, with the changelog alone being asked for.
+        consumer._fetch_max_wait_ms = _FETCH_MAX_WAIT_MS  # noqa: SLF001
         return consumer
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
