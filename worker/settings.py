@@ -19,10 +19,8 @@ from worker.errors import SettingsError
 PREFIX: Final = "REFERRALS_"
 
 
-# A server or a URL may hold a password, so no message repeats one: what is wrong is named by its kind.
-
-
 def _check_servers(value: str) -> str:
+    # neither here nor below does a message repeat a value that may hold a password
     servers = [server.strip() for server in value.split(",")]
     for number, server in enumerate(servers, 1):
         host, _, port = server.rpartition(":")
@@ -56,7 +54,7 @@ def _check_database_url(value: str) -> str:
         raise ValueError(
             f"not a URL of the form {form}; special characters in user and password must be percent-encoded"
         ) from None
-    if not all(_is_port(port) for port in str(parts.get("port", "5432")).split(",")):
+    if not all(_is_port(port) for port in str(parts.get("port", "")).split(",") if port):
         raise ValueError("the port is not a number from 1 to 65535")
     return value
 

@@ -251,6 +251,13 @@ def test_settings_take_a_list_of_brokers_with_spaces(load):
     assert load(bootstrap_servers=" a:9092 , b:9093,[::1]:9092").bootstrap_servers == "a:9092,b:9093,[::1]:9092"
 
 
+@pytest.mark.parametrize("hosts", ["a,b", "a:5432,b", "a,b:5433", "a:5432,b:5433", "[::1]:5432", ""], ids=repr)
+def test_settings_take_a_database_on_several_hosts(load, hosts):
+    """A database may have standbys, each with or without a port, or no host at all: the local socket."""
+    url = f"postgresql://worker@{hosts}/referrals"
+    assert load(database_url=url).database_url == url
+
+
 def test_settings_show_the_url_that_others_reach(load):
     """A given URL wins over host and port."""
     assert load(web_host="0.0.0.0", web_port="9000").url == "http://0.0.0.0:9000"

@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from psycopg import AsyncCursor
@@ -17,6 +17,7 @@ from worker.sql import queries
 COPIED_VALUE_MAX_BYTES: Final = 900_000
 COPIED_KEY_MAX_BYTES: Final = 64 * 1024
 _DETAIL_MAX_CHARS: Final = 500
+_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def dead_letter(reject: Reject, topic: str) -> Message:
@@ -26,7 +27,7 @@ def dead_letter(reject: Reject, topic: str) -> Message:
     said = {
         "id": str(reject.id),
         "reason": reject.reason.value,
-        "detail": _printable(reject.detail),
+        "detail": _printable(reject.detail)[:_DETAIL_MAX_CHARS],
         "topic": record.topic,
         "partition": str(record.partition),
         "offset": str(record.offset),
@@ -54,7 +55,7 @@ def _row(reject: Reject) -> dict[str, Any]:
     return {
         "id": reject.id,
         "reason": reject.reason.value,
-        "detail": _printable(reject.detail),
+        "detail": _printable(reject.detail)[:_DETAIL_MAX_CHARS],
         "value": record.value,
         "value_bytes": len(record.value or b""),
         "key": record.key,
@@ -79,13 +80,11 @@ def _timestamp(timestamp_ms: int | None) -> datetime | None:
     if timestamp_ms is None or timestamp_ms < 0:
         return None
     try:
-        return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
-    except (OverflowError, ValueError):
+        return _UNIX_EPOCH + timedelta(milliseconds=timestamp_ms)
+    except OverflowError:
         return None  # a producer's clock beyond the year 9999: the record's identity still holds it
 
 
 def _printable(text: str) -> str:
     # PostgreSQL's text and JSON cannot hold NUL, and a log line or a header must not be broken in two
-    if not text.isprintable():
-        text = text.encode("unicode_escape").decode()
-    return text[:_DETAIL_MAX_CHARS]
+    return text if text.isprintable() else text.encode("unicode_escape").decode()

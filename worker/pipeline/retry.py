@@ -20,8 +20,9 @@ class Verdict(Enum):
 
 # 22P0x: what we sent does not fit its own format, which no other row would either
 _MALFORMED: Final = "22P0"
-# feature not supported, cursor or statement unknown, no such database or schema, syntax or access rule
-_STOP_CLASSES: Final = frozenset({"0A", "26", "34", "3D", "3F", "42"})
+# cursor unknown, no such database or schema, syntax or access rule; not 0A and 26, which a new connection mends: plans
+# cached before a migration, and statements that a pooler has dropped
+_STOP_CLASSES: Final = frozenset({"34", "3D", "3F", "42"})
 # a data exception, an integrity constraint
 _REJECT_CLASSES: Final = frozenset({"22", "23"})
 _CHECK_VIOLATION: Final = "23514"

@@ -45,7 +45,9 @@ class DecodedRun:
         start: the end of the previous delivery: offsets without records (transaction markers, compaction) belong to it.
         next_offset: one past the last record.
         last_record: the record at `next_offset - 1`.
-        usages, rejects: in offset order; a record that is in neither was sent to the partition of its code.
+        usages: in offset order.
+        rejects: those of the decoder in offset order, then those that the database refused. A record that is neither
+            a usage nor a reject was sent to the partition of its code.
     """
 
     topic: str
@@ -122,16 +124,23 @@ async def store_run(
     known: set[bytes] = set()
     while True:
         try:
-            return await _store(conn, run, stats, as_of, known)
+            return await _store_or_find_refused(conn, run, stats, as_of, known)
         except UniqueViolation as error:
-            if error.diag.constraint_name != "referral_usages_pkey":
-                return await _find_refused(conn, run, known, error)
+            if not _is_known(error):
+                raise
             # an event id seen before, perhaps in another partition at this moment
             known |= await _find_known(conn, run.usages)
-        except Error as error:
-            if classify(error) is not Verdict.REJECT:
-                raise
-            return await _find_refused(conn, run, known, error)
+
+
+async def _store_or_find_refused(
+    conn: AsyncConnection, run: DecodedRun, stats: dict[bytes, Counts], as_of: int, known: set[bytes]
+) -> Stored | Moved | Refused:
+    try:
+        return await _store(conn, run, stats, as_of, known)
+    except Error as error:
+        if _is_known(error) or classify(error) is not Verdict.REJECT:
+            raise
+        return await _find_refused(conn, run, known, error)
 
 
 async def _store(
@@ -163,16 +172,17 @@ async def _store(
             await cursor.execute(queries["write_stats"])
         if rejects:
             await write_rejects(cursor, rejects)
-        last = run.last_record
-        await cursor.execute(
-            queries["move_position"],
-            {
-                **where,
-                "next_offset": max(run.next_offset, position),
-                "last_timestamp": last.timestamp,
-                "last_digest": hashlib.sha256(last.value or b"").digest(),
-            },
-        )
+        if run.next_offset > position:
+            last = run.last_record
+            await cursor.execute(
+                queries["move_position"],
+                {
+                    **where,
+                    "next_offset": run.next_offset,
+                    "last_timestamp": last.timestamp,
+                    "last_digest": hashlib.sha256(last.value or b"").digest(),
+                },
+            )
     return Stored(
         touched,
         stored=len(usages),
@@ -203,22 +213,29 @@ async def _find_known(conn: AsyncConnection, usages: Sequence[Usage]) -> set[byt
         return {uuid for (uuid,) in await cursor.fetchall()}
 
 
+def _is_known(error: Error) -> bool:
+    return isinstance(error, UniqueViolation) and error.diag.constraint_name == "referral_usages_pkey"
+
+
 async def _find_refused(conn: AsyncConnection, run: DecodedRun, known: set[bytes], cause: Error) -> Refused:
     """Find the rows that the database refuses by halving the run, each half tried and rolled back."""
     usages = _without_known(run.usages, known)
     details: dict[Usage, str] = {}
     halves = [usages]
-    while halves:
-        half = halves.pop()
-        error = await _try_usages(conn, half, run.partition)
-        if error is None:
-            continue
-        if len(half) == 1:
-            details[half[0]] = _words(error)
-        else:
-            halves += (half[: len(half) // 2], half[len(half) // 2 :])
-        if len(details) > REFUSED_ALWAYS_TAKEN and len(details) * 2 > len(usages):
-            raise StoreUnavailableError(f"nearly every row is refused: {_words(cause)}") from cause
+    async with conn.transaction(force_rollback=True):
+        await conn.execute(queries["check_now"])
+        while halves:
+            half = halves.pop()
+            # what is taken stays until the end: two rows of the run may exclude each other, and the first wins
+            error = await _try_usages(conn, half, run.partition)
+            if error is None:
+                continue
+            if len(half) == 1:
+                details[half[0]] = _words(error)
+            else:
+                halves += (half[len(half) // 2 :], half[: len(half) // 2])
+            if len(details) > REFUSED_ALWAYS_TAKEN and len(details) * 2 > len(usages):
+                raise StoreUnavailableError(f"nearly every row is refused: {_words(cause)}") from cause
     if not details:
         raise StoreRefusedError(f"the run is refused, but none of its rows: {_words(cause)}") from cause
     return Refused(details)
@@ -226,13 +243,11 @@ async def _find_refused(conn: AsyncConnection, run: DecodedRun, known: set[bytes
 
 async def _try_usages(conn: AsyncConnection, usages: Sequence[Usage], partition: int) -> Error | None:
     try:
-        async with conn.transaction(force_rollback=True), conn.cursor() as cursor:
-            await cursor.execute(queries["check_now"])
+        async with conn.transaction(), conn.cursor() as cursor:
             await _copy(cursor, "copy_usages", usage_rows([(usage, False) for usage in usages], partition))
     except Error as error:
-        if isinstance(error, UniqueViolation) and error.diag.constraint_name == "referral_usages_pkey":
-            return None  # stored meanwhile: a duplicate, which the next try will see
-        if classify(error) is not Verdict.REJECT:
+        # an event id stored meanwhile is known to the next try
+        if _is_known(error) or classify(error) is not Verdict.REJECT:
             raise
         return error
     return None
