@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-_LOOK_AGAIN_S = 0.05
+_LOOK_AGAIN_S = 0.02
 
 
 def wait_until(what: str, condition: Callable[[], T], timeout_s: float = 60) -> T:

@@ -19,7 +19,7 @@ VERDICT_OF_CLASS = {
     "03": R,  # SQL statement not yet complete
     "08": R,  # connection exception
     "09": R,  # triggered action exception
-    "0A": S,  # feature not supported: the statement is at fault
+    "0A": R,  # feature not supported: a plan cached before a migration, which a new connection mends
     "0B": R,  # invalid transaction initiation
     "0F": R,  # locator exception
     "0L": R,  # invalid grantor
@@ -32,7 +32,7 @@ VERDICT_OF_CLASS = {
     "23": J,  # integrity constraint violation
     "24": R,  # invalid cursor state
     "25": R,  # invalid transaction state: 25006 is a session left on a demoted primary
-    "26": S,  # invalid statement name
+    "26": R,  # invalid statement name: a pooler dropped it, which a new connection mends
     "27": R,  # triggered data change violation
     "28": R,  # invalid authorization: passwords are rotated while workers run
     "2B": R,  # dependent privileges

@@ -23,7 +23,7 @@ from worker.runs.lanes import Lanes
 if TYPE_CHECKING:
     from worker.runs.app import App
 
-_FETCH_WAIT_S: Final = 1.0
+_FETCH_WAIT_S: Final = 0.5
 # while a lane is full others must not wait for long: it is asked for again after this
 _FULL_LANE_WAIT_S: Final = 0.02
 _FETCH_MAX_WAIT_MS: Final = 50
@@ -69,6 +69,10 @@ class Consumer(driver.Consumer):
 
     app: "App"
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._fetching = asyncio.Lock()
+
     @property
     def _lanes(self) -> Lanes:
         return self.app.lanes
@@ -94,11 +98,14 @@ class Consumer(driver.Consumer):
         """
         Make `offset` the next one to be delivered.
 
+        Waits for a fetch under way: it was asked for by lanes of before, even before a rebalance, and what arrives
+        after the seek would go to them, who drop it.
+
         Raises:
             BrokerUnavailableError: not done; the partition may not be assigned any more.
         """
         try:
-            async with asyncio.timeout(_SEEK_TIMEOUT_S):
+            async with asyncio.timeout(_SEEK_TIMEOUT_S), self._fetching:
                 await self.seek_wait({tp: offset})
         except (KafkaError, TimeoutError) as error:
             raise BrokerUnavailableError(f"cannot seek to offset {offset}: {error!r}") from error
@@ -118,23 +125,21 @@ class Consumer(driver.Consumer):
             await self.wait(self.can_resume_flow.wait(), timeout=_FETCH_WAIT_S)
             return
         self._lanes.changed.clear()
-        lanes = self._lanes.with_room()
-        changelogs = {tp for tp in self._active_partitions if not self._is_usages(tp)}
-        wanted = lanes.keys() | changelogs
+        async with self._fetching:
+            lanes = self._lanes.with_room()
+            wanted = lanes.keys() | {tp for tp in self._active_partitions if not self._is_usages(tp)}
+            has_full = len(lanes) < len(self._lanes.next_offsets())
+            fetched = await self._getmany(wanted, _FULL_LANE_WAIT_S if has_full else _FETCH_WAIT_S) if wanted else {}
         if not wanted:
             await self.wait(self._lanes.changed.wait(), timeout=_FETCH_WAIT_S)
-            return
-        are_all = len(lanes) == len(self._lanes.next_offsets())
-        fetched = await self._getmany(wanted, _FETCH_WAIT_S if are_all else _FULL_LANE_WAIT_S)
         for raw_tp, records in fetched.items():
             tp = TP(raw_tp.topic, raw_tp.partition)
             lane = lanes.get(tp)
             if lane is None:
                 for record in records:  # Faust's own, during recovery
                     await self._deliver(self._to_message(tp, record))
-            elif self.flow_active and lane.serving:
-                run = lane.deliver(records)
-                await self._deliver(self._to_run_message(tp, run))
+            elif self.flow_active and lane.serving:  # or else it is delivered again, after its next lane has sought
+                await self._deliver(self._to_run_message(tp, lane.deliver(records)))
         # fetching may succeed without a pause for as long as there is a backlog
         await asyncio.sleep(0)
 
