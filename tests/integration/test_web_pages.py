@@ -1,8 +1,8 @@
 """The pages over real rows: what a browser without scripts gets."""
 
-from datetime from http import HTTPStatus
-import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from http import HTTPStatus
 
 import psycopg
 import pytest
