@@ -66,14 +66,14 @@ def test_errors_are_documented(error: str) -> None:
 def test_tables_are_documented() -> None:
     """Each table of the schema has its place in docs/data.md."""
     tables = re.findall(r"create table (\w+)", read("worker/sql/schema.sql"))
-    assert len(tables) == 5
+    assert len(tables) >= 5
     assert all(f"`{table}`" in read("docs/data.md") for table in tables)
 
 
 def test_commands_are_documented() -> None:
     """Each command of `referrals` is shown in docs/running.md."""
     names = [command.name or command.callback.__name__ for command in cli.registered_commands]
-    assert {"worker", "migrate", "publish"} == set(names)
+    assert {"worker", "migrate", "publish"} <= set(names)
     assert all(f"`referrals {name}" in read("docs/running.md") for name in names)
 
 

@@ -1,0 +1,21 @@
+"""The JSON API under /api/v1, one file for each kind of thing asked about: maps answers to HTTP, and nothing else."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter
+
+from worker.web.api.codes import create_codes
+from worker.web.api.users import create_users
+from worker.web.problems import described
+from worker.web.queries import Reader
+from worker.web.stats import StatsReader
+
+
+def create_api(reader: Reader, stats_reader: StatsReader) -> APIRouter:
+    """Return the routes of the API."""
+    api = APIRouter(
+        prefix="/api/v1", responses=described(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE)
+    )
+    api.include_router(create_codes(reader, stats_reader))
+    api.include_router(create_users(reader))
+    return api
