@@ -9,9 +9,9 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from worker.pipeline.binary import register_arrays
-from worker.pipeline.count import Counts
 from worker.pipeline.decode import Decoder, Reject, Usage
-from worker.pipeline.store import DecodedRun, Loaded, Moved, Refused, Stored, load_partition, store_run
+from worker.pipeline.first_use import PairFilter
+from worker.pipeline.store import DecodedRun, Held, Loaded, Moved, Refused, Stored, load_partition, store_run
 from worker.sql import queries
 
 TOPIC = "referral-usages"
@@ -19,6 +19,7 @@ NOW_S = 1_790_000_000
 NOW_MS = NOW_S * 1000
 NOW_US = NOW_S * 1_000_000
 FUTURE_MAX_S = 300
+FILTER_MAX_BYTES = 1024 * 1024
 
 CODE = "0190a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"
 USER = "1190a1b2-7c3d-4e4f-9a5b-6c7d8e9f0a1c"
@@ -122,26 +123,28 @@ class Lane:
     """
     What a worker's lane does with a partition, without Kafka: it loads, stores runs, and shows what is committed.
 
-    `stats` and `as_of` are its table and the position that the table belongs to.
+    `held` is what it knows of the partition; its filter has to be filled by a scan, unless the partition was empty.
     """
 
     def __init__(self, *, partition: int = 0, partition_count: int = 8, topic: str = TOPIC) -> None:
         self.partition = partition
-        self.stats: dict[bytes, Counts] = {}
-        self.as_of = 0
+        self.held = Held(0, {}, PairFilter(0, FILTER_MAX_BYTES))
         self._partition_count = partition_count
         self._topic = topic
 
     async def load(self, conn: AsyncConnection) -> Loaded:
         """Take statistics and position from the database."""
         loaded = await load_partition(conn, self._topic, self.partition, self._partition_count)
-        self.stats, self.as_of = loaded.stats, loaded.next_offset
+        pair_count = sum(counts.unique_users for counts in loaded.stats.values())
+        self.held = Held(loaded.next_offset, loaded.stats, PairFilter(pair_count, FILTER_MAX_BYTES))
         return loaded
 
     async def store(self, conn: AsyncConnection, run: DecodedRun) -> Stored | Moved | Refused:
         """Store a run once; what is committed enters the table."""
-        outcome = await store_run(conn, run, self.stats, self.as_of)
+        held = self.held
+        outcome = await store_run(conn, run, held)
         if isinstance(outcome, Stored):
-            self.stats |= outcome.touched
-            self.as_of = max(run.next_offset, self.as_of)
+            held.stats |= outcome.touched
+            held.pair_filter.feed(outcome.new_pairs)
+            held.next_offset = max(run.next_offset, held.next_offset)
         return outcome

@@ -16,11 +16,12 @@ from faust.types import StreamT
 from worker.database import Database
 from worker.epoch import Epoch
 from worker.errors import TopicMismatchError
+from worker.filters import Filters
 from worker.pipeline.decode import Decoder, Reject
 from worker.pipeline.record import Message, Send
 from worker.pipeline.rejects import dead_letter
 from worker.pipeline.reroute import copy_for_partition, partition_of_code, send_all
-from worker.pipeline.store import DecodedRun, Moved, Refused, Stored, load_partition, refuse, store_run
+from worker.pipeline.store import DecodedRun, Held, Moved, Refused, Stored, load_partition, refuse, store_run
 from worker.runs.app import RUN_CODEC, App
 from worker.runs.lanes import Retry
 from worker.runs.run import Run
@@ -52,6 +53,7 @@ class UsageRuns:
         decoder: Decoder,
         database: Database,
         table: CodeTable,
+        filters: Filters,
         send: Send,
     ) -> None:
         self._topic = topic
@@ -60,9 +62,10 @@ class UsageRuns:
         self._decoder = decoder
         self._database = database
         self._table = table
+        self._filters = filters
         self._send = send
         self._has_warned = False
-        self._as_of: dict[int, int] = {}  # by partition: the position that its entries in the table belong to
+        self._held: dict[int, Held] = {}
 
     async def load(self, partition: int, epoch: Epoch) -> int:
         """
@@ -82,7 +85,8 @@ class UsageRuns:
             )
         if not epoch.ended:
             self._table.hold(partition, loaded.stats, self._partition_count)
-            self._as_of[partition] = loaded.next_offset
+            pair_filter = self._filters.open(partition, loaded.stats)
+            self._held[partition] = Held(loaded.next_offset, loaded.stats, pair_filter)
             _log.info(
                 "partition loaded", partition=f"{self._topic}[{partition}]",
                 position=loaded.next_offset, codes=len(loaded.stats),
@@ -92,7 +96,8 @@ class UsageRuns:
     def release(self, partition: int) -> None:
         """Forget a partition: it is not ours, or not as we know it."""
         self._table.release(partition)
-        self._as_of.pop(partition, None)
+        self._filters.close(partition)
+        self._held.pop(partition, None)
 
     async def process(self, run: Run, retry: Retry) -> bool:
         """
@@ -134,12 +139,11 @@ class UsageRuns:
 
     def _take_misrouted(self, run: Run, decoded: DecodedRun) -> list[Message]:
         """Take the usages of other partitions' codes out of the run, and return the copies to send there."""
-        held = self._table.stats_in(run.partition)
-        as_of = self._as_of[run.partition]
+        held = self._held[run.partition]
         elsewhere: dict[int, tuple[bytes, int]] = {}
         for usage in decoded.usages:
             # a code that the partition has statistics of is at home; below the position nothing is sent again
-            if usage.code in held or usage.offset < as_of:
+            if usage.code in held.stats or usage.offset < held.next_offset:
                 continue
             partition = partition_of_code(usage.code, self._partition_count)
             if partition != run.partition:
@@ -161,7 +165,7 @@ class UsageRuns:
 
     async def _store(self, run: Run, decoded: DecodedRun) -> Stored | Moved | Refused:
         async with self._database.writing(run.epoch) as conn:
-            return await store_run(conn, decoded, self._table.stats_in(run.partition), self._as_of[run.partition])
+            return await store_run(conn, decoded, self._held[run.partition])
 
     async def _decode(self, run: Run) -> DecodedRun:
         decoded = DecodedRun(run.topic, run.partition, run.start, run.next_offset, run.records[-1])
@@ -176,7 +180,9 @@ class UsageRuns:
 
     def _show(self, run: Run, decoded: DecodedRun, stored: Stored) -> None:
         self._table.show(run.partition, stored.touched)
-        self._as_of[run.partition] = run.next_offset
+        held = self._held[run.partition]
+        held.pair_filter.feed(stored.new_pairs)
+        held.next_offset = max(held.next_offset, run.next_offset)
         for reject in decoded.rejects:
             _log.warning(
                 "record rejected", record=f"{run.topic}[{run.partition}]@{reject.record.offset}",

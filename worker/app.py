@@ -13,6 +13,7 @@ from faust.exceptions import ProducerSendError
 from worker.agents import UsageRuns, add_agent
 from worker.database import Database
 from worker.errors import BrokerUnavailableError
+from worker.filters import Filters
 from worker.health import Health
 from worker.pipeline.decode import Decoder
 from worker.pipeline.record import Message, Send
@@ -50,6 +51,7 @@ def build(
         "CodeTable", app.Table(TABLE_NAME, partitions=partition_count, help="statistics by code, as committed")
     )
     database = Database(settings)
+    filters = Filters(database, settings.filter_max_bytes // partition_count)
     handler = UsageRuns(
         settings.usages_topic,
         partition_count,
@@ -57,6 +59,7 @@ def build(
         decoder=Decoder(settings.usages_topic, future_max_s=settings.future_max_s, clock=clock),
         database=database,
         table=table,
+        filters=filters,
         send=_sender(app),
     )
     lanes = app.lanes = Lanes(
@@ -70,7 +73,7 @@ def build(
     health = Health(lanes)
     web = WebServer(create_web(Reader(database), table, health, VERSION), web_socket)
     process = WorkerProcess(
-        app, database, web, health=health, stop_timeout_s=settings.stop_timeout_s, loop=loop, loglevel="INFO"
+        app, database, filters, web, health=health, stop_timeout_s=settings.stop_timeout_s, loop=loop, loglevel="INFO"
     )
     return process
 

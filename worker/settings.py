@@ -116,6 +116,13 @@ class Settings(BrokerSettings):
         20, gt=0, le=600, description="seconds that a stop may take to finish the runs in flight"
     )
     run_max_records: int = Field(5000, ge=1, le=50_000, description="most records stored in one transaction")
+    filter_max_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=0,
+        le=64 * 1024**3,
+        description="memory in bytes for the filters that tell first uses, if all partitions were this worker's; "
+        "what does not fit is looked up in PostgreSQL",
+    )
     future_max_s: float = Field(
         300, ge=0, le=86_400, description="seconds that date_used may be ahead of the worker's clock"
     )

@@ -25,6 +25,7 @@ from worker.agents import UsageRuns
 from worker.database import Database
 from worker.epoch import Epoch
 from worker.errors import BrokerUnavailableError, UnavailableError
+from worker.filters import Filters
 from worker.pipeline.decode import Reject
 from worker.pipeline.record import Message
 from worker.runs.app import TABLE_NAME, create_app
@@ -113,6 +114,7 @@ async def runs(database_url, table, broker) -> AsyncIterator[UsageRuns]:
             decoder=new_decoder(),
             database=database,
             table=table,
+            filters=Filters(database, 1_000_000),
             send=broker.send,
         )
         await runs.load(0, Epoch())

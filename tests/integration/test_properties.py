@@ -168,7 +168,7 @@ class Worker:
         """Deliver a run, whatever comes of it; what fails must be an outage."""
         try:
             conn = await self._ready(delivery.failure)
-            next_place = sum(record.offset < self.lane.as_of for record in records)
+            next_place = sum(record.offset < self.lane.held.next_offset for record in records)
             start = min(max(next_place - delivery.behind, 0), len(records) - 1)
             outcome = await self.lane.store(conn, cut(records, start, start + delivery.size))
         except psycopg.Error as error:
@@ -183,7 +183,7 @@ class Worker:
         """Read on from the stored position to the end, in runs of this size, with nothing failing any more."""
         await self.close()
         conn = await self._ready(None)
-        while rest := [place for place, record in enumerate(records) if record.offset >= self.lane.as_of]:
+        while rest := [place for place, record in enumerate(records) if record.offset >= self.lane.held.next_offset]:
             outcome = await self.lane.store(conn, cut(records, rest[0], rest[0] + size))
             assert isinstance(outcome, Stored)
 
@@ -280,7 +280,7 @@ async def test_any_cut_replay_and_failure_leaves_what_a_clean_pass_leaves(databa
         assert dump(sql) == expected
         # a table shows what is committed, and only that
         stored = {row[0].bytes: row[1:3] for row in expected["referral_code_stats"]}
-        assert {code: counts[:2] for code, counts in both[0].lane.stats.items()} == stored
+        assert {code: counts[:2] for code, counts in both[0].lane.held.stats.items()} == stored
 
 
 RECORDS = [

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -320,8 +321,9 @@ async def test_store_run_stores_nothing_when_the_position_moved_elsewhere(sql, c
     """Who does not know the position as it is stored stores nothing, and learns where it is."""
     await lane.store(conn, run_of_usages([usage(n) for n in range(5)]))
     before = everything(sql)
-    for as_of in (0, 4, 6):
-        outcome = await store_run(conn, run_of_usages([usage(5), usage(6)]), lane.stats, as_of)
+    for next_offset in (0, 4, 6):
+        held = replace(lane.held, next_offset=next_offset)
+        outcome = await store_run(conn, run_of_usages([usage(5), usage(6)]), held)
         assert outcome == Moved(5)
     assert everything(sql) == before
 

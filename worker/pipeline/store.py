@@ -18,7 +18,7 @@ from worker.errors import StoreRefusedError, StoreUnavailableError
 from worker.pipeline.binary import counts_rows, read_recent, usage_rows, uuid_array
 from worker.pipeline.count import Counts, count
 from worker.pipeline.decode import Decoder, Reject, Usage
-from worker.pipeline.first_use import find_used
+from worker.pipeline.first_use import PairFilter, find_used
 from worker.pipeline.record import Record
 from worker.pipeline.rejects import write_rejects
 from worker.pipeline.retry import Verdict, classify
@@ -34,6 +34,22 @@ class Loaded(NamedTuple):
     next_offset: int
     partition_count: int
     stats: dict[bytes, Counts]
+
+
+@dataclass(slots=True)
+class Held:
+    """
+    A partition as this worker knows it: true for as long as nobody else stores in it.
+
+    Args:
+        next_offset: the stored position that the rest belongs to.
+        stats: committed statistics by code.
+        pair_filter: of all its (code, user) pairs.
+    """
+
+    next_offset: int
+    stats: dict[bytes, Counts]
+    pair_filter: PairFilter
 
 
 @dataclass(slots=True)
@@ -61,9 +77,16 @@ class DecodedRun:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The run is committed: `touched` holds the absolute statistics to show; what was done before is counted apart."""
+    """
+    The run is committed; what was done before is counted apart.
+
+    Args:
+        touched: the absolute statistics to show.
+        new_pairs: (code, user) pairs, 32 bytes each, that had no usage before.
+    """
 
     touched: dict[bytes, Counts]
+    new_pairs: list[bytes]
     stored: int
     rejected: int
     duplicates: int
@@ -104,16 +127,14 @@ async def load_partition(conn: AsyncConnection, topic: str, partition: int, part
     return Loaded(next_offset, stored_count, stats)
 
 
-async def store_run(
-    conn: AsyncConnection, run: DecodedRun, stats: dict[bytes, Counts], as_of: int
-) -> Stored | Moved | Refused:
+async def store_run(conn: AsyncConnection, run: DecodedRun, held: Held) -> Stored | Moved | Refused:
     """
     Store one run in a single transaction.
 
     Args:
         conn: in autocommit mode.
         run: offsets rising, gaps allowed; what is below the stored position is dropped as a replay.
-        stats: the partition's committed statistics at position `as_of`; read, never written.
+        held: the run's partition as this worker knows it; read, never written.
     Returns:
         What became of the run; nothing is written unless it is `Stored`.
     Raises:
@@ -124,7 +145,7 @@ async def store_run(
     known: set[bytes] = set()
     while True:
         try:
-            return await _store_or_find_refused(conn, run, stats, as_of, known)
+            return await _store_or_find_refused(conn, run, held, known)
         except UniqueViolation as error:
             if not _is_known(error):
                 raise
@@ -133,19 +154,17 @@ async def store_run(
 
 
 async def _store_or_find_refused(
-    conn: AsyncConnection, run: DecodedRun, stats: dict[bytes, Counts], as_of: int, known: set[bytes]
+    conn: AsyncConnection, run: DecodedRun, held: Held, known: set[bytes]
 ) -> Stored | Moved | Refused:
     try:
-        return await _store(conn, run, stats, as_of, known)
+        return await _store(conn, run, held, known)
     except Error as error:
         if _is_known(error) or classify(error) is not Verdict.REJECT:
             raise
         return await _find_refused(conn, run, known, error)
 
 
-async def _store(
-    conn: AsyncConnection, run: DecodedRun, stats: dict[bytes, Counts], as_of: int, known: set[bytes]
-) -> Stored | Moved:
+async def _store(conn: AsyncConnection, run: DecodedRun, held: Held, known: set[bytes]) -> Stored | Moved:
     where = {"topic": run.topic, "partition": run.partition}
     async with conn.transaction(), conn.cursor() as cursor:
         # lock
@@ -153,14 +172,15 @@ async def _store(
         row = await cursor.fetchone()
         # compare
         position = row[0] if row else None
-        if position is None or position != as_of or run.start > position:
+        if position is None or position != held.next_offset or run.start > position:
             return Moved(position)
         fresh = [usage for usage in run.usages if usage.offset >= position]
         rejects = [reject for reject in run.rejects if reject.record.offset >= position]
         usages = _without_known(fresh, known)
         # first use, count
-        used = await find_used(cursor, usages) if usages else set()
-        touched, first_uses = count(usages, stats, used)
+        pairs = [usage.code + usage.user for usage in usages]
+        used = await find_used(cursor, pairs, held.stats, held.pair_filter)
+        touched, first_uses = count(usages, held.stats, used)
         # write
         if usages:
             rows = list(zip(usages, first_uses, strict=True))
@@ -185,6 +205,7 @@ async def _store(
             )
     return Stored(
         touched,
+        [pair for pair, first in zip(pairs, first_uses, strict=True) if first],
         stored=len(usages),
         rejected=len(rejects),
         duplicates=len(fresh) - len(usages),

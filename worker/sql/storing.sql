@@ -45,6 +45,18 @@ where exists (
     where referral_usages.used_by_uuid = pair.used_by_uuid and referral_usages.code_uuid = pair.code_uuid
 );
 
+-- read_pairs -- the (code, user) pairs that come after one, in the order of referral_usages_user, and their partitions
+select referral_code_stats.kafka_partition, uuid_send(page.code_uuid) || uuid_send(page.used_by_uuid)
+from (
+    select code_uuid, used_by_uuid
+    from referral_usages
+    where (used_by_uuid, code_uuid) > (%(user)s, %(code)s)
+    order by used_by_uuid, code_uuid
+    limit %(count)s
+) as page
+left join referral_code_stats using (code_uuid)
+order by page.used_by_uuid, page.code_uuid;
+
 -- find_known -- which of these usages are stored
 select uuid_send(uuid) from referral_usages where uuid = any (%(uuids)s);
 
