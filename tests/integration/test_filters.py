@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from factories import Lane, connect_writer, run_of_usages, usage, uuid_of
 from oracle import assert_statistics_equal_rows
+from waiting import wait_until
 
 from worker.database import Database
 from worker.filters import Filters
@@ -42,9 +43,7 @@ async def filters(database_url) -> AsyncIterator[Filters]:
 
 
 async def filled(pair_filter: PairFilter) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while pair_filter.is_filling:
-            await asyncio.sleep(0.01)
+    await asyncio.to_thread(wait_until, "the filter is filled", lambda: not pair_filter.is_filling, DEADLINE_S)
 
 
 def some_usages(start: int, count: int, *, codes: range) -> list:

@@ -110,6 +110,8 @@ BAD_VALUES = [
     ("stop_timeout_s", "601"),
     ("run_max_records", "0"),
     ("run_max_records", "50001"),
+    ("filter_max_bytes", "-1"),
+    ("filter_max_bytes", "68719476737"),
     ("future_max_s", "-1"),
     ("future_max_s", "86401"),
     ("future_max_s", "nan"),

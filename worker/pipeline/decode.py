@@ -12,11 +12,11 @@ from binascii import unhexlify
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 from uuid import UUID
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, SchemaValidator, core_schema
 
 from schemas import Reason, UsageEvent
 from schemas.fields import UUID_PATTERN
@@ -33,8 +33,19 @@ _DATE_MIN_US: Final = -62_135_596_800_000_000  # 0001-01-01T00:00Z: what UTC can
 _DATE_MAX_US: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
 _QUOTED_MAX_CHARS: Final = 60
 
+
+def _validator() -> SchemaValidator:
+    """Return what validates as `UsageEvent` does, into a dictionary: an object would cost half as much again."""
+    fields = {}
+    for name, field in UsageEvent.model_fields.items():
+        annotation: Any = Annotated[field.annotation, field]
+        schema = TypeAdapter(annotation).core_schema
+        fields[name] = core_schema.typed_dict_field(schema, required=field.is_required())
+    return SchemaValidator(core_schema.typed_dict_schema(fields))
+
+
+_validate: Final = _validator().validate_json
 _is_uuid: Final = re.compile(UUID_PATTERN).fullmatch
-_validate: Final = UsageEvent.__pydantic_validator__.validate_json
 
 
 class Usage(NamedTuple):
@@ -102,11 +113,12 @@ class Decoder:
             raise _explain(error) from error
         # few records carry headers, and a record without them is its own origin
         origin = Origin.of(record) if record.headers else record
+        code_uuid, event_id = event["code_uuid"], event.get("event_id")
         return Usage(
-            self._identity_of_record(origin) if event.event_id is None else _identity_of_event(event),
-            unhexlify(event.code_uuid.replace("-", "")),
-            unhexlify(event.used_by_uuid.replace("-", "")),
-            self._date_us(event.date_used, origin.timestamp, now_us),
+            self._identity_of_record(origin) if event_id is None else _identity_of_event(code_uuid, event_id),
+            unhexlify(code_uuid.replace("-", "")),
+            unhexlify(event["used_by_uuid"].replace("-", "")),
+            self._date_us(event.get("date_used"), origin.timestamp, now_us),
             record.offset,
         )
 
@@ -149,13 +161,11 @@ def _topic_bits(topic: str) -> int:
     return int.from_bytes(hashlib.sha256(topic.encode()).digest()[:8], "big") >> 2
 
 
-def _identity_of_event(event: UsageEvent) -> bytes:
-    event_id = event.event_id
-    assert event_id is not None  # noqa: S101 - the caller's branch, for the type checker
+def _identity_of_event(code_uuid: str, event_id: str) -> bytes:
     if len(event_id) == 36 and _is_uuid(event_id):
         return unhexlify(event_id.replace("-", ""))
     # uuid.uuid5 without the detour over its objects
-    name = NAMESPACE.bytes + f"{event.code_uuid}/{event_id}".encode()
+    name = NAMESPACE.bytes + f"{code_uuid}/{event_id}".encode()
     digest = bytearray(hashlib.sha1(name, usedforsecurity=False).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
@@ -183,7 +193,7 @@ def _explain(error: ValidationError) -> RecordRejectedError:
     kind = problems[0]["type"]
     if kind == "json_invalid":
         return RecordRejectedError(Reason.NOT_JSON, problems[0]["msg"])
-    if kind == "model_type":
+    if kind == "dict_type":
         return RecordRejectedError(Reason.NOT_AN_OBJECT, "the value is JSON, but not an object")
     found = [_explain_field(problem) for problem in problems]
     reason = min((reason for reason, _ in found), key=_PRECEDENCE.index)
