@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -100,16 +100,26 @@ def to_table(result: Result, baseline: str) -> Table:
 
 
 def write(result: Result, baseline: str, name: str) -> list[Path]:
-    """Write the results as JSON and into README.md, between the markers of this name; return the files written."""
-    target = RESULTS_FOLDER / f"{name}.json"
-    RESULTS_FOLDER.mkdir(exist_ok=True)
+    """Write the results as JSON and into README.md; return the files written."""
     content = asdict(result) | {"measurements": [taken._asdict() for taken in result.measurements]}
+    return [save(name, content), quote(name, _markdown(result, baseline))]
+
+
+def save(name: str, content: Mapping[str, object]) -> Path:
+    """Write what a run found as results/`name`.json and return its path."""
+    RESULTS_FOLDER.mkdir(exist_ok=True)
+    target = RESULTS_FOLDER / f"{name}.json"
     target.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return target
+
+
+def quote(name: str, markdown: str) -> Path:
+    """Write Markdown into README.md, between the markers of this name, and return its path."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     marked = re.compile(f"(?<={re.escape(begin)}\n).*(?={re.escape(end)})", re.DOTALL)
     text = README.read_text(encoding="utf-8")
-    README.write_text(marked.sub(lambda _: _markdown(result, baseline), text), encoding="utf-8")
-    return [target, README]
+    README.write_text(marked.sub(lambda _: markdown, text), encoding="utf-8")
+    return README
 
 
 def _markdown(result: Result, baseline: str) -> str:
