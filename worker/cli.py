@@ -6,8 +6,11 @@ from typing import Annotated, Final
 import typer
 
 from worker.app import VERSION
+from worker.commands.check import check
+from worker.commands.config import config
 from worker.commands.migrate import run_migrations
 from worker.commands.publish import publish
+from worker.commands.topics import topics
 from worker.commands.worker import run_worker
 from worker.errors import SettingsError, WorkerError
 from worker.process import EXIT_FAILURE
@@ -18,6 +21,9 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 cli.command("worker")(run_worker)
 cli.command("migrate")(run_migrations)
 cli.command("publish")(publish)
+cli.command("check")(check)
+cli.add_typer(topics, name="topics")
+cli.command("config")(config)
 
 
 def _say_version(wanted: bool) -> None:

@@ -3,6 +3,7 @@ Every error the worker raises on purpose, one branch per fate.
 
 WorkerError
 ├── SettingsError              do not start
+│   ├── InUseError
 │   └── NotThereError
 ├── RecordRejectedError        reject the record, count it, go on
 ├── UnavailableError           retry the same input
@@ -28,6 +29,10 @@ class SettingsError(WorkerError):
 
 class NotThereError(SettingsError):
     """Kafka or PostgreSQL did not answer in the time that a start may wait for them."""
+
+
+class InUseError(SettingsError):
+    """Workers run, and what a command would change must not change under them."""
 
 
 class RecordRejectedError(WorkerError):

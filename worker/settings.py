@@ -5,6 +5,7 @@ A field's description is the sentence that docs/settings.md shows for it.
 """
 
 import re
+import socket
 import tempfile
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -161,8 +162,9 @@ class Settings(BrokerSettings):
 
     @property
     def url(self) -> str:
-        """The URL under which this worker is shown."""
-        host = f"[{self.web_host}]" if ":" in self.web_host else self.web_host
+        """The URL under which this worker is shown; of one that serves on all addresses, by its machine's name."""
+        host = socket.gethostname() if self.web_host in {"0.0.0.0", "::"} else self.web_host  # noqa: S104 - compared
+        host = f"[{host}]" if ":" in host else host
         return self.web_url or f"http://{host}:{self.web_port}"
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 
 import pytest
 
@@ -262,8 +263,14 @@ def test_settings_take_a_database_on_several_hosts(load, hosts):
 
 def test_settings_show_the_url_that_others_reach(load):
     """A given URL wins over host and port."""
-    assert load(web_host="0.0.0.0", web_port="9000").url == "http://0.0.0.0:9000"
+    assert load(web_host="10.1.2.3", web_port="9000").url == "http://10.1.2.3:9000"
     assert load(web_url="https://worker-1.example/").url == "https://worker-1.example/"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_settings_show_the_machine_when_all_its_addresses_are_served(load, host):
+    """Nobody reaches a wildcard address: the machine's name stands for it, so that each container has its own URL."""
+    assert load(web_host=host).url == f"http://{socket.gethostname()}:8080"
 
 
 def test_settings_show_a_url_of_an_ipv6_address(load):
