@@ -290,7 +290,8 @@ def _judge_privileges(server: _Server, lacking: list[str], *, is_ready: bool) ->
     if lacking:
         yield Finding(
             Level.FAIL, subject, f"role {server.role} lacks {', '.join(lacking)}",
-            f'as the owner of the tables run `grant select, insert, update on all tables in schema public to "{server.role}"`',
+            "as the owner of the tables run `grant select, insert, update on all tables in schema public to "
+            f'"{server.role}"`',
         )  # fmt: skip
     elif not is_ready:
         yield Finding(Level.NOT_CHECKED, subject, "the tables are not there, or not of this version")

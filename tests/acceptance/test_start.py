@@ -2,12 +2,11 @@
 
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import psycopg
 import pytest
+from command import run
 from fix_worker import System
 from publisher import make_events
 from waiting import wait_until
@@ -16,18 +15,6 @@ from sandbox.ports import free_port
 from sandbox.postgres import Postgres
 from worker.cli import EXIT_SETTINGS
 from worker.process import EXIT_FAILURE
-
-
-def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `referrals` with these settings and no others."""
-    return subprocess.run(
-        [sys.executable, "-m", "worker.cli", *command],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_version_is_printed() -> None:
