@@ -336,7 +336,10 @@ def _judge_partition_count(stored: list[int], usages: Topic) -> Finding:
         return Finding(Level.OK, subject, f"belong to {usages.partitions} partitions, as the topic has")
     said = f"were stored with {' and '.join(map(str, stored))} partitions, {usages.name} has {usages.partitions}"
     if max(stored) > usages.partitions:
-        return Finding(Level.FAIL, subject, said, "the topic was made anew: put back one with as many partitions")
+        return Finding(
+            Level.FAIL, subject, said,
+            "the topic was created anew: stop all workers and run `referrals repair --topic-recreated`",
+        )  # fmt: skip
     return Finding(
         Level.FAIL, subject, said,
         "stop all workers and run `referrals repair`; docs/running.md, growing the number of partitions",
