@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from worker import log
-from worker.check import Finding, Level, check_all, find_wrong_settings
+from worker.check.everything import check_all, find_wrong_settings
+from worker.check.finding import Finding, Level
 from worker.errors import SettingsError
 from worker.process import EXIT_FAILURE
 from worker.settings import Settings

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from pydantic import SecretStr
 
-from worker.check import where
+from worker.check.database import where
 from worker.settings import PREFIX, Settings
 
 
