@@ -212,16 +212,14 @@ async def members(admin: AIOKafkaAdminClient, group: str) -> list[Member]:
         try:
             coordinator = await admin.find_coordinator(group)
             (response,) = await admin.describe_consumer_groups([group], coordinator)
-            ((code, *_), *_) = response.groups
+            ((code, _group, _state, _protocol_type, _protocol, found, *_),) = response.groups
             if code:
                 raise for_code(code)(group)
         except _NO_COORDINATOR_YET:
             # a broker that is new makes its topic of groups when the first one is asked for
             await asyncio.sleep(_LOOK_AGAIN_S)
         else:
-            break
-    ((_code, _group, _state, _protocol_type, _protocol, found, *_),) = response.groups
-    return sorted(Member(client_id, host) for _id, client_id, host, *_ in found)
+            return sorted(Member(client_id, host) for _id, client_id, host, *_ in found)
 
 
 async def grow(admin: AIOKafkaAdminClient, settings: Settings, partitions: int) -> list[Topic]:
@@ -248,9 +246,14 @@ async def grow(admin: AIOKafkaAdminClient, settings: Settings, partitions: int) 
         raise InUseError(
             f"workers are running: {', '.join(map(str, alive))}\n"
             "stop all of them, run this command again, then `referrals repair`, then start them: "
-            "while partitions are added, a code's events go to two places"
+            "while partitions are added, a code's events go to two places. "
+            "One that was killed leaves the group after REFERRALS_SESSION_TIMEOUT_S"
         )
     growing = [topic for topic in found.values() if topic.partitions < partitions]
     if growing:
         await admin.create_partitions({topic.name: NewPartitions(partitions) for topic in growing})
-    return growing
+    while True:
+        counts = await _partition_counts(admin, names)
+        if set(counts.values()) == {partitions}:
+            return growing
+        await asyncio.sleep(_LOOK_AGAIN_S)  # brokers learn of it one after the other
