@@ -110,7 +110,11 @@ async def ensure_topics(settings: Settings) -> int:
 
 
 async def create_missing(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
-    """Create the topics that are missing, and return their names; others may create them at the same time."""
+    """
+    Create the topics that are missing, wait until they are shown, and return their names.
+
+    Others may create them at the same time.
+    """
     existing = set(await admin.list_topics())
     created = []
     for topic in topic_names(settings):
@@ -122,6 +126,10 @@ async def create_missing(admin: AIOKafkaAdminClient, settings: Settings) -> list
             partitions = (await _partition_counts(admin, [settings.usages_topic]))[settings.usages_topic]
         if await _create(admin, topic, partitions, settings.replication_factor):
             created.append(topic)
+        while True:
+            if topic in await admin.list_topics():
+                break
+            await asyncio.sleep(_LOOK_AGAIN_S)  # a broker learns of it a moment after it was created
     return created
 
 
