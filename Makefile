@@ -28,10 +28,14 @@ lint: $(INSTALLED) ## Check style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-lock: $(INSTALLED) ## Write requirements.lock anew from pyproject.toml
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header
+
+lock: $(INSTALLED) ## Write the lock files anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --all-extras --no-header \
-		--output-file requirements.lock pyproject.toml
+	$(LOCK) --all-extras --output-file requirements.lock pyproject.toml
+	@# of the image: what runs, and what builds it, in the same versions
+	$(LOCK) --constraint requirements.lock --output-file requirements.runtime.lock pyproject.toml
+	echo hatchling | $(LOCK) --constraint requirements.lock --python-version 3.11 --output-file requirements.build.lock -
 
 clean: ## Remove the environment, the demo's data and jars, and all caches
 	rm -rf $(VENV) .sandbox .mypy_cache .pytest_cache .ruff_cache .hypothesis
