@@ -12,6 +12,9 @@ import pytest
 from psycopg import sql
 
 from worker.database import Database
+from worker.pipeline.decode import Decoder
+from worker.pipeline.record import Message
+from worker.publishing.intake import UsageIntake
 from worker.runs.table import HeldCounts
 from worker.settings import Settings
 from worker.web.app import create_web
@@ -53,6 +56,20 @@ class Row(NamedTuple):
     used_by_uuid: str
     date_used: datetime
     first_use: bool
+
+
+@dataclass
+class HandTopic:
+    """Keeps what is sent to the usages topic, in place of a broker; `refusal` is raised instead."""
+
+    messages: list[Message] = field(default_factory=list)
+    refusal: Exception | None = None
+
+    async def send(self, message: Message) -> None:
+        """Keep a message."""
+        if self.refusal:
+            raise self.refusal
+        self.messages.append(message)
 
 
 def new_uuid() -> str:
@@ -114,12 +131,21 @@ def health() -> HandHealth:
 
 
 @pytest.fixture
-async def web(database_url: str, table: HandTable, health: HandHealth) -> AsyncIterator[httpx.AsyncClient]:
+def topic() -> HandTopic:
+    """A usages topic that takes everything."""
+    return HandTopic()
+
+
+@pytest.fixture
+async def web(
+    database_url: str, table: HandTable, health: HandHealth, topic: HandTopic
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the web application, whose requests reach the test's database."""
     database = Database(
         Settings(database_url=database_url, connect_timeout_s=1, read_timeout_s=1, reader_connections=2)
     )
-    app = create_web(Reader(database), table, health, "1.2.3")
+    intake = UsageIntake("referral-usages", 8, decoder=Decoder("referral-usages", future_max_s=300), send=topic.send)
+    app = create_web(Reader(database), table, health, "1.2.3", intake)
     # as a server does, answer an unexpected error instead of raising it here
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with database, httpx.AsyncClient(transport=transport, base_url="http://worker") as client:

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import cast
 
 from aiokafka.errors import KafkaError
-from faust.exceptions import ProducerSendError
+from faust.exceptions import NotReady, ProducerSendError
 
 from worker.agents import UsageRuns, add_agent
 from worker.database import Database
@@ -18,6 +18,7 @@ from worker.health import Health
 from worker.pipeline.decode import Decoder
 from worker.pipeline.record import Message, Send
 from worker.process import WorkerProcess
+from worker.publishing.intake import UsageIntake
 from worker.runs.app import TABLE_NAME, App, create_app
 from worker.runs.consumer import Consumer
 from worker.runs.lanes import Lanes
@@ -52,15 +53,17 @@ def build(
     )
     database = Database(settings)
     filters = Filters(database, settings.filter_max_bytes // partition_count)
+    decoder = Decoder(settings.usages_topic, future_max_s=settings.future_max_s, clock=clock)
+    send = _sender(app)
     handler = UsageRuns(
         settings.usages_topic,
         partition_count,
         rejected_topic=settings.rejected_topic,
-        decoder=Decoder(settings.usages_topic, future_max_s=settings.future_max_s, clock=clock),
+        decoder=decoder,
         database=database,
         table=table,
         filters=filters,
-        send=_sender(app),
+        send=send,
     )
     lanes = app.lanes = Lanes(
         handler,
@@ -71,7 +74,8 @@ def build(
     )
     add_agent(app, lanes.submit)
     health = Health(lanes)
-    web = WebServer(create_web(Reader(database), table, health, VERSION), web_socket)
+    intake = UsageIntake(settings.usages_topic, partition_count, decoder=decoder, send=send)
+    web = WebServer(create_web(Reader(database), table, health, VERSION, intake), web_socket)
     process = WorkerProcess(
         app, database, filters, web, health=health, stop_timeout_s=settings.stop_timeout_s, loop=loop, loglevel="INFO"
     )
@@ -92,7 +96,7 @@ def _sender(app: App) -> Send:
                 headers=cast("list[tuple[str, bytes]]", headers),
             )
             await acknowledged
-        except (ProducerSendError, KafkaError) as error:
+        except (NotReady, ProducerSendError, KafkaError) as error:
             raise BrokerUnavailableError(f"the topic {topic!r} does not take messages: {error!r}") from error
 
     return send

@@ -9,6 +9,8 @@ WorkerError
 ├── UnavailableError           retry the same input
 │   ├── StoreUnavailableError
 │   └── BrokerUnavailableError
+│       ├── PublishInterruptedError
+│       └── UnconfirmedError
 └── InvariantError             stop the process
     ├── SchemaError
     ├── StoreRefusedError
@@ -54,6 +56,31 @@ class StoreUnavailableError(UnavailableError):
 
 class BrokerUnavailableError(UnavailableError):
     """Kafka did not acknowledge what was sent; sending again is safe."""
+
+
+class PublishInterruptedError(BrokerUnavailableError):
+    """Not all events of a file were published; its message says which were, and how to go on."""
+
+    def __init__(self, because: str, *, acknowledged_count: int, next_line: int) -> None:
+        super().__init__(
+            f"{because}\n"
+            f"{acknowledged_count} events were acknowledged, among them all before line {next_line}\n"
+            f"go on with --from-line {next_line}: some events from there on may have been published already, "
+            "and those without event_id would count again"
+        )
+        self.acknowledged_count = acknowledged_count
+        self.next_line = next_line
+
+
+class UnconfirmedError(BrokerUnavailableError):
+    """Kafka did not acknowledge an event in time; published again with the same `event_id` it counts once."""
+
+    def __init__(self, event_id: str, *, waited_s: float) -> None:
+        super().__init__(
+            f"Kafka did not acknowledge the event within {waited_s:g} s; it may have been published nevertheless: "
+            f"send it again with event_id {event_id!r}, and it counts once"
+        )
+        self.event_id = event_id
 
 
 class InvariantError(WorkerError):

@@ -77,6 +77,9 @@ class BrokerSettings(BaseSettings):
     usages_topic: Annotated[str, AfterValidator(_check_name)] = Field(
         "referral-usages", description="topic of usage events"
     )
+    future_max_s: float = Field(
+        300, ge=0, le=86_400, description="seconds that date_used may be ahead of the worker's clock"
+    )
 
     @classmethod
     def load(cls) -> Self:
@@ -123,9 +126,6 @@ class Settings(BrokerSettings):
         le=64 * 1024**3,
         description="memory in bytes for the filters that tell first uses, if all partitions were this worker's; "
         "what does not fit is looked up in PostgreSQL",
-    )
-    future_max_s: float = Field(
-        300, ge=0, le=86_400, description="seconds that date_used may be ahead of the worker's clock"
     )
     database_connections: int = Field(
         3, ge=1, le=64, description="connections that store runs, so this many partitions are stored at once"

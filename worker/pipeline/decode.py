@@ -104,9 +104,7 @@ class Decoder:
         if not value:
             raise RecordRejectedError(Reason.EMPTY, "the value is null" if value is None else "the value has no bytes")
         if len(value) > VALUE_MAX_BYTES:
-            raise RecordRejectedError(
-                Reason.TOO_LARGE, f"the value has {len(value)} bytes; at most {VALUE_MAX_BYTES} are taken"
-            )
+            raise too_large(len(value))
         try:
             event = _validate(value)
         except ValidationError as error:
@@ -157,6 +155,13 @@ class Decoder:
         return bits.to_bytes(16, "big")
 
 
+def too_large(value_bytes: int) -> RecordRejectedError:
+    """Return why a value of so many bytes is rejected, for those who refuse it before they have read it."""
+    return RecordRejectedError(
+        Reason.TOO_LARGE, f"the value has {value_bytes} bytes; at most {VALUE_MAX_BYTES} are taken"
+    )
+
+
 def _topic_bits(topic: str) -> int:
     return int.from_bytes(hashlib.sha256(topic.encode()).digest()[:8], "big") >> 2
 
@@ -198,11 +203,6 @@ def _explain(error: ValidationError) -> RecordRejectedError:
     found = [_explain_field(problem) for problem in problems]
     reason = min((reason for reason, _ in found), key=_PRECEDENCE.index)
     return RecordRejectedError(reason, "; ".join(detail for _, detail in found))
-
-
-def explain_fields(error: ValidationError) -> list[str]:
-    """Return what is wrong with an event's fields, a line for each."""
-    return [_explain_field(problem)[1] for problem in error.errors(include_url=False, include_context=False)]
 
 
 def _explain_field(problem: ErrorDetails) -> tuple[Reason, str]:

@@ -9,7 +9,8 @@ from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from worker.errors import StoreUnavailableError
+from worker.errors import RecordRejectedError, StoreUnavailableError, UnconfirmedError
+from worker.publishing.intake import UsageIntake
 from worker.web.api import create_api
 from worker.web.headers import AnswerHeaders, add_headers, is_for_machines
 from worker.web.pages import Templates, create_pages
@@ -21,7 +22,7 @@ from worker.web.stats import HeldStats, StatsReader
 _STATIC: Final = Path(__file__).parent / "static"
 
 
-def create_web(reader: Reader, table: HeldStats, health: Health, version: str) -> FastAPI:
+def create_web(reader: Reader, table: HeldStats, health: Health, version: str, intake: UsageIntake) -> FastAPI:
     """
     Return the application that a worker serves.
 
@@ -30,6 +31,7 @@ def create_web(reader: Reader, table: HeldStats, health: Health, version: str) -
         table: this worker's own statistics.
         health: asked by the probes, which never wait.
         version: shown on the pages and in the OpenAPI document.
+        intake: takes the events that are published by HTTP.
     """
     web = FastAPI(
         title="Referral usages",
@@ -42,7 +44,7 @@ def create_web(reader: Reader, table: HeldStats, health: Health, version: str) -
     )
     templates = Templates(version)
     stats_reader = StatsReader(table, reader)
-    web.include_router(create_api(reader, stats_reader))
+    web.include_router(create_api(reader, stats_reader, intake))
     web.include_router(create_probes(health))
     web.include_router(create_pages(reader, stats_reader, templates, web.openapi))
     web.mount("/static", StaticFiles(directory=_STATIC), name="static")
@@ -55,6 +57,7 @@ def create_web(reader: Reader, table: HeldStats, health: Health, version: str) -
         add_headers(request.url.path, response.headers)
         return response
 
-    for kind in (HTTPException, RequestValidationError, StoreUnavailableError, Exception):
+    ours = (RecordRejectedError, StoreUnavailableError, UnconfirmedError)
+    for kind in (HTTPException, RequestValidationError, *ours, Exception):
         web.add_exception_handler(kind, answer_error)
     return web

@@ -15,7 +15,8 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from worker.errors import StoreUnavailableError
+from schemas import Reason
+from worker.errors import RecordRejectedError, StoreUnavailableError, UnconfirmedError
 
 PROBLEM_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 5  # the longest pause of the reader pool between two attempts to connect
@@ -39,6 +40,7 @@ class Problem(BaseModel):
     status: int
     detail: str = Field(description="what failed and what to do about it")
     errors: list[ParameterProblem] = Field(default=[], description="each parameter that is not of its form (422)")
+    reason: Reason | None = Field(None, description="why workers would reject the event (422)")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Failure:
     detail: str
     errors: list[ParameterProblem] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
+    reason: Reason | None = None
 
 
 def explain(request: Request, error: Exception) -> Failure:
@@ -58,6 +61,11 @@ def explain(request: Request, error: Exception) -> Failure:
             return _explain_parameters(error)
         case HTTPException():
             return _explain_http(request, error)
+        case RecordRejectedError():
+            return Failure(HTTPStatus.UNPROCESSABLE_ENTITY, error.detail, reason=error.reason)
+        case UnconfirmedError():
+            _log.warning("event not acknowledged: Kafka is unavailable", error=str(error.__cause__))
+            return Failure(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers={"Retry-After": str(RETRY_AFTER_S)})
         case StoreUnavailableError():
             _log.warning("request not answered: PostgreSQL is unavailable", path=request.url.path, error=str(error))
             return Failure(
@@ -72,16 +80,25 @@ def explain(request: Request, error: Exception) -> Failure:
 
 def problem_response(failure: Failure) -> Response:
     """Return a failure as `application/problem+json`."""
-    problem = Problem(title=failure.status.phrase, status=failure.status, detail=failure.detail, errors=failure.errors)
-    body = problem.model_dump_json(by_alias=True, exclude=None if failure.errors else {"errors"})
+    problem = Problem(
+        title=failure.status.phrase,
+        status=failure.status,
+        detail=failure.detail,
+        errors=failure.errors,
+        reason=failure.reason,
+    )
+    absent = {name for name in ("errors", "reason") if not getattr(failure, name)}
+    body = problem.model_dump_json(by_alias=True, exclude=absent)
     return Response(body, failure.status, failure.headers, media_type=PROBLEM_TYPE)
 
 
 def described(*statuses: HTTPStatus) -> dict[int | str, dict[str, object]]:
     """Return what OpenAPI shows for the problems that a call can answer with."""
     schema = Problem.model_json_schema(by_alias=True, mode="serialization", ref_template="#/components/schemas/{model}")
-    # every call gets its own copy, so the part that it refers to has to be inside
-    schema["properties"]["errors"]["items"] = schema.pop("$defs")["ParameterProblem"]
+    # every call gets its own copy, so the parts that it refers to have to be inside
+    parts = schema.pop("$defs")
+    schema["properties"]["reason"]["anyOf"][0] = parts["Reason"]
+    schema["properties"]["errors"]["items"] = parts["ParameterProblem"]
     return {
         status.value: {"description": status.phrase, "content": {PROBLEM_TYPE: {"schema": schema}}}
         for status in statuses
