@@ -4,7 +4,7 @@ import base64
 import random
 import time
 from datetime import UTC, datetime, timedelta, timezone
-from itertools import chain
+from itertools import chain, product
 
 import psycopg
 import pytest
@@ -478,13 +478,14 @@ async def test_openapi_describes_every_call_with_its_problems(web):
         "/api/v1/codes/{code_uuid}/usages",
         "/api/v1/users/{used_by_uuid}/usages",
         "/api/v1/users/{used_by_uuid}/codes/{code_uuid}",
+        "/api/v1/usages",
         "/livez",
         "/readyz",
     }
     for path, calls in document["paths"].items():
         if path.startswith("/api/"):
-            for status in ("422", "503"):
-                assert set(calls["get"]["responses"][status]["content"]) == {"application/problem+json"}
+            for call, status in product(calls.values(), ("422", "503")):
+                assert set(call["responses"][status]["content"]) == {"application/problem+json"}
     names = {
         parameter["name"] for parameter in document["paths"]["/api/v1/codes/{code_uuid}/usages"]["get"]["parameters"]
     }

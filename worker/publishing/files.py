@@ -135,7 +135,7 @@ class _Lines:
             raise StopIteration
         self.number += 1
         if len(line) == _LINE_MAX_BYTES and not line.endswith(b"\n"):
-            raise too_large(len(line) + self._pass_over())
+            raise too_large(len(line.rstrip(b"\r")) + self._pass_over())
         # what some editors and spreadsheets begin a file with
         return line.removeprefix(BOM_UTF8) if self.number == 1 else line
 
