@@ -11,6 +11,8 @@ from worker.commands.config import config
 from worker.commands.migrate import run_migrations
 from worker.commands.publish import publish
 from worker.commands.topics import topics
+from worker.commands.repair import run_repair
+from worker.commands.verify import run_verify
 from worker.commands.worker import run_worker
 from worker.errors import SettingsError, WorkerError
 from worker.process import EXIT_FAILURE
@@ -24,6 +26,8 @@ cli.command("publish")(publish)
 cli.command("check")(check)
 cli.add_typer(topics, name="topics")
 cli.command("config")(config)
+cli.command("verify")(run_verify)
+cli.command("repair")(run_repair)
 
 
 def _say_version(wanted: bool) -> None:

@@ -76,13 +76,23 @@ async def _check_database(settings: Settings) -> None:
     async with await connect(settings) as conn:
         try:
             await check_schema(conn)
-            row = await (await conn.execute(queries["read_foreign_topic"], {"topic": settings.usages_topic})).fetchone()
+            await refuse_foreign_topic(conn, settings.usages_topic)
         except psycopg.Error as error:
             if classify(error) is Verdict.RETRY:
                 raise StoreUnavailableError(str(error)) from error
             raise
+
+
+async def refuse_foreign_topic(conn: psycopg.AsyncConnection, topic: str) -> None:
+    """
+    Check that the database belongs to this usages topic, or to none yet.
+
+    Raises:
+        TopicMismatchError: it holds the positions of another one.
+    """
+    row = await (await conn.execute(queries["read_foreign_topic"], {"topic": topic})).fetchone()
     if row is not None:
         raise TopicMismatchError(
-            f"the database holds the positions of topic {row[0]!r}, not of {settings.usages_topic!r}: "
+            f"the database holds the positions of topic {row[0]!r}, not of {topic!r}: "
             f"set REFERRALS_USAGES_TOPIC to {row[0]!r}, or REFERRALS_DATABASE_URL to a database of its own"
         )

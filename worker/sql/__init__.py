@@ -21,5 +21,5 @@ def _read(file_name: str) -> dict[str, bytes]:
     }
 
 
-queries: Final = _read("storing.sql") | _read("reading.sql") | _read("checking.sql")
+queries: Final = _read("storing.sql") | _read("reading.sql") | _read("checking.sql") | _read("mending.sql")
 """Statement by name: what psycopg's `execute` and `copy` take."""

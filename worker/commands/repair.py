@@ -1,0 +1,87 @@
+"""`referrals repair`: makes statistics, first uses and positions anew from the rows and the topic as it is."""
+
+import asyncio
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from worker import log
+from worker.errors import SettingsError, TopicRecreatedError
+from worker.mend.compare import Findings
+from worker.mend.repair import read_positions, repair
+from worker.mend.report import progress_bar, to_lines
+from worker.mend.session import mending
+from worker.mend.topic import Position, compare_last_records, count_partitions, read_members
+from worker.mend.verify import verify
+from worker.settings import Settings
+
+
+def run_repair(
+    topic_recreated: Annotated[
+        bool, typer.Option("--topic-recreated", help="The topic was deleted and created anew: read it from its start.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would change, and change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before positions go back.")] = False,
+) -> None:
+    """Make statistics anew from the rows, where their codes hash now; no worker may run, and all or nothing is done."""
+    settings = Settings.load()
+    log.configure(settings.log_format, settings.log_level)
+    if topic_recreated:
+        for line in asyncio.run(_find_evidence(settings)):
+            typer.echo(line)
+        typer.echo(
+            "every position goes back to 0, so that the topic is read from its first record; rows and rejects stay"
+        )
+        if not (yes or dry_run):
+            typer.confirm("go on?", abort=True)
+    findings = asyncio.run(_mend(settings, topic_recreated=topic_recreated, dry_run=dry_run))
+    for line in to_lines(findings):
+        typer.echo(line)
+    if findings.is_equal:
+        typer.echo("the statistics are what the rows say: nothing to mend")
+    elif dry_run:
+        typer.echo(f"{findings.wrong_codes:,} codes would be mended; nothing was changed")
+    else:
+        typer.echo(f"{findings.wrong_codes:,} codes mended")
+
+
+async def _find_evidence(settings: Settings) -> list[str]:
+    await count_partitions(settings)
+    async with mending(settings) as conn:
+        positions = await read_positions(conn, settings.usages_topic)
+    evidence = await compare_last_records(settings, positions)
+    if evidence.same:
+        raise SettingsError(
+            "\n".join([*evidence.same, "so the topic was not created anew: run `referrals repair` by itself"])
+        )
+    if not evidence.anew:
+        raise SettingsError(
+            "nothing shows that the topic was created anew: no stored position is behind its end, and no record before "
+            "a position is another one. Run `referrals repair` by itself"
+        )
+    return evidence.anew
+
+
+async def _mend(settings: Settings, *, topic_recreated: bool, dry_run: bool) -> Findings:
+    topic = settings.usages_topic
+    partition_count = await count_partitions(settings)
+    async with mending(settings) as conn:
+        if not topic_recreated:
+            _refuse_shrunk(topic, partition_count, await read_positions(conn, topic))
+        with progress_bar() as progress:
+            if dry_run:
+                return await verify(conn, topic, partition_count, progress)
+            return await repair(
+                conn, topic, partition_count, progress,
+                read_members=partial(read_members, settings), restarts=topic_recreated,
+            )  # fmt: skip
+
+
+def _refuse_shrunk(topic: str, partition_count: int, positions: list[Position]) -> None:
+    most = max((position.partition_count for position in positions), default=0)
+    if most > partition_count:
+        raise TopicRecreatedError(
+            f"{topic} has {partition_count} partitions, its positions were stored with {most}: a topic never loses "
+            "partitions, so it was created anew. Run `referrals repair --topic-recreated`"
+        )

@@ -1,0 +1,167 @@
+"""What Kafka says of the usages topic and of the workers' group, for commands that mend."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaError,
+    NotCoordinatorForGroupError,
+    for_code,
+)
+
+from worker.errors import BrokerUnavailableError, TopicMismatchError
+from worker.settings import Settings
+from worker.startup import wait_for
+
+_ASKED_FOR_S: Final = 10.0
+_LOOK_AGAIN_S: Final = 0.2
+# a broker that is new makes its topic of groups when the first group is asked for
+_NO_COORDINATOR_YET: Final = (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+)
+
+
+class Position(NamedTuple):
+    """A stored position, and what is known of the record before it."""
+
+    partition: int
+    partition_count: int
+    next_offset: int
+    last_timestamp: int | None
+    last_digest: bytes | None
+
+
+class Evidence(NamedTuple):
+    """What shows that the topic was created anew, and what shows that it was not, in words."""
+
+    anew: list[str]
+    same: list[str]
+
+
+async def count_partitions(settings: Settings) -> int:
+    """
+    Wait for Kafka, and return the number of the usages topic's partitions.
+
+    Raises:
+        NotThereError: Kafka was not there within `start_timeout_s`.
+        TopicMismatchError: there is no such topic.
+    """
+    return await wait_for(
+        f"Kafka at {settings.bootstrap_servers}", lambda: _count_partitions(settings), settings.start_timeout_s
+    )
+
+
+async def _count_partitions(settings: Settings) -> int:
+    async with _asking(settings) as admin:
+        # named in a request, a topic that is not there would be created by some brokers
+        if settings.usages_topic not in await admin.list_topics():
+            raise TopicMismatchError(f"Kafka has no topic {settings.usages_topic!r}: create it first")
+        (description,) = await admin.describe_topics([settings.usages_topic])
+        if description["error_code"]:
+            raise for_code(description["error_code"])(settings.usages_topic)
+        return len(description["partitions"])
+
+
+async def read_members(settings: Settings) -> list[str]:
+    """
+    Return the members of the workers' consumer group, by the names and addresses they have there.
+
+    Raises:
+        BrokerUnavailableError: Kafka is not there.
+    """
+    async with _asking(settings) as admin:
+        while True:
+            try:
+                ((group,),) = [answer.groups for answer in await admin.describe_consumer_groups([settings.app_id])]
+                code, *_name, members = group[:6]
+                if code:
+                    raise for_code(code)(settings.app_id)
+            except _NO_COORDINATOR_YET:
+                await asyncio.sleep(_LOOK_AGAIN_S)
+            else:
+                return sorted(f"{client_id} at {host.removeprefix('/')}" for _id, client_id, host, *_ in members)
+
+
+async def compare_last_records(settings: Settings, positions: Sequence[Position]) -> Evidence:
+    """
+    Compare the record before each position with what was stored of it.
+
+    A position of 0, or one whose last record is gone by retention, shows nothing.
+
+    Raises:
+        BrokerUnavailableError: Kafka is not there.
+    """
+    topic = settings.usages_topic
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False, isolation_level="read_committed"
+    )
+    anew: list[str] = []
+    same: list[str] = []
+    async with _translated(settings):
+        try:
+            await consumer.start()
+            partitions = {
+                TopicPartition(topic, position.partition): position for position in positions if position.next_offset
+            }
+            known = consumer.partitions_for_topic(topic) or await _fetch_partitions(consumer, topic)
+            for tp, position in partitions.items():
+                name = f"{topic}[{tp.partition}]"
+                if tp.partition not in known:
+                    anew.append(f"{name} is gone, with a stored position of {position.next_offset}")
+                    continue
+                end = (await consumer.end_offsets([tp]))[tp]
+                begin = (await consumer.beginning_offsets([tp]))[tp]
+                last = position.next_offset - 1
+                if end <= last:
+                    anew.append(f"{name} ends at {end}, below the stored position {position.next_offset}")
+                elif begin <= last and position.last_digest is not None:
+                    consumer.assign([tp])
+                    consumer.seek(tp, last)
+                    record = await consumer.getone(tp)
+                    digest = hashlib.sha256(record.value or b"").digest()
+                    said = record.offset, record.timestamp, digest
+                    if said == (last, position.last_timestamp, position.last_digest):
+                        same.append(f"{name}@{last} is the record that was stored last")
+                    else:
+                        anew.append(f"{name}@{last} is another record than the one that was stored")
+        finally:
+            await consumer.stop()
+    return Evidence(anew, same)
+
+
+async def _fetch_partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+    # a consumer without a subscription learns of topics by asking for all of them
+    await consumer.topics()
+    return consumer.partitions_for_topic(topic) or set()
+
+
+@asynccontextmanager
+async def _asking(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=settings.bootstrap_servers, request_timeout_ms=int(_ASKED_FOR_S / 2 * 1000)
+    )
+    async with _translated(settings):
+        try:
+            await admin.start()
+            yield admin
+        finally:
+            await admin.close()
+
+
+@asynccontextmanager
+async def _translated(settings: Settings) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(_ASKED_FOR_S):
+            yield
+    except (KafkaError, TimeoutError, OSError) as error:
+        words = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise BrokerUnavailableError(f"Kafka at {settings.bootstrap_servers}: {words}") from error
