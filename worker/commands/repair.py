@@ -12,7 +12,7 @@ from worker.mend.compare import Findings
 from worker.mend.repair import read_positions, repair
 from worker.mend.report import progress_bar, to_lines
 from worker.mend.session import mending
-from worker.mend.topic import Position, compare_last_records, count_partitions, read_members
+from worker.mend.topic import Position, count_partitions, find_recreated, read_members
 from worker.mend.verify import verify
 from worker.settings import Settings
 
@@ -28,39 +28,33 @@ def run_repair(
     settings = Settings.load()
     log.configure(settings.log_format, settings.log_level)
     if topic_recreated:
-        for line in asyncio.run(_find_evidence(settings)):
-            typer.echo(line)
         typer.echo(
-            "every position goes back to 0, so that the topic is read from its first record; rows and rejects stay"
+            f"the topic was created anew, or lost what it had acknowledged: {asyncio.run(_find_recreated(settings))}"
         )
+        typer.echo("every position goes back to 0, and workers read the topic from its first record; rows stay")
         if not (yes or dry_run):
             typer.confirm("go on?", abort=True)
     findings = asyncio.run(_mend(settings, topic_recreated=topic_recreated, dry_run=dry_run))
     for line in to_lines(findings):
         typer.echo(line)
-    if findings.is_equal:
-        typer.echo("the statistics are what the rows say: nothing to mend")
-    elif dry_run:
-        typer.echo(f"{findings.wrong_codes:,} codes would be mended; nothing was changed")
+    amount = f"{findings.wrong_codes:,} codes and {len(findings.wrong_positions):,} positions"
+    if dry_run:
+        typer.echo(f"{amount} would be mended; nothing was changed")
     else:
-        typer.echo(f"{findings.wrong_codes:,} codes mended")
+        typer.echo(f"{amount} mended" + ("; every position is 0" if topic_recreated else ""))
 
 
-async def _find_evidence(settings: Settings) -> list[str]:
-    await count_partitions(settings)
+async def _find_recreated(settings: Settings) -> str:
+    partition_count = await count_partitions(settings)
     async with mending(settings) as conn:
         positions = await read_positions(conn, settings.usages_topic)
-    evidence = await compare_last_records(settings, positions)
-    if evidence.same:
+    found = await find_recreated(settings, partition_count, positions)
+    if found is None:
         raise SettingsError(
-            "\n".join([*evidence.same, "so the topic was not created anew: run `referrals repair` by itself"])
+            f"nothing shows that {settings.usages_topic} was created anew: no position is behind its end, and no "
+            "record before a position is another one. Run `referrals repair` by itself"
         )
-    if not evidence.anew:
-        raise SettingsError(
-            "nothing shows that the topic was created anew: no stored position is behind its end, and no record before "
-            "a position is another one. Run `referrals repair` by itself"
-        )
-    return evidence.anew
+    return found
 
 
 async def _mend(settings: Settings, *, topic_recreated: bool, dry_run: bool) -> Findings:

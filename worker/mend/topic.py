@@ -40,13 +40,6 @@ class Position(NamedTuple):
     last_digest: bytes | None
 
 
-class Evidence(NamedTuple):
-    """What shows that the topic was created anew, and what shows that it was not, in words."""
-
-    anew: list[str]
-    same: list[str]
-
-
 async def count_partitions(settings: Settings) -> int:
     """
     Wait for Kafka, and return the number of the usages topic's partitions.
@@ -91,57 +84,50 @@ async def read_members(settings: Settings) -> list[str]:
                 return sorted(f"{client_id} at {host.removeprefix('/')}" for _id, client_id, host, *_ in members)
 
 
-async def compare_last_records(settings: Settings, positions: Sequence[Position]) -> Evidence:
+async def find_recreated(settings: Settings, partition_count: int, positions: Sequence[Position]) -> str | None:
     """
-    Compare the record before each position with what was stored of it.
+    Return what shows that the topic was created anew, or lost what it had acknowledged; None when nothing does.
 
     A position of 0, or one whose last record is gone by retention, shows nothing.
 
     Raises:
         BrokerUnavailableError: Kafka is not there.
     """
-    topic = settings.usages_topic
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False, isolation_level="read_committed"
     )
-    anew: list[str] = []
-    same: list[str] = []
-    async with _translated(settings):
-        try:
+    try:
+        async with _translated(settings):
             await consumer.start()
-            partitions = {
-                TopicPartition(topic, position.partition): position for position in positions if position.next_offset
-            }
-            known = consumer.partitions_for_topic(topic) or await _fetch_partitions(consumer, topic)
-            for tp, position in partitions.items():
-                name = f"{topic}[{tp.partition}]"
-                if tp.partition not in known:
-                    anew.append(f"{name} is gone, with a stored position of {position.next_offset}")
-                    continue
-                end = (await consumer.end_offsets([tp]))[tp]
-                begin = (await consumer.beginning_offsets([tp]))[tp]
-                last = position.next_offset - 1
-                if end <= last:
-                    anew.append(f"{name} ends at {end}, below the stored position {position.next_offset}")
-                elif begin <= last and position.last_digest is not None:
-                    consumer.assign([tp])
-                    consumer.seek(tp, last)
-                    record = await consumer.getone(tp)
-                    digest = hashlib.sha256(record.value or b"").digest()
-                    said = record.offset, record.timestamp, digest
-                    if said == (last, position.last_timestamp, position.last_digest):
-                        same.append(f"{name}@{last} is the record that was stored last")
-                    else:
-                        anew.append(f"{name}@{last} is another record than the one that was stored")
-        finally:
-            await consumer.stop()
-    return Evidence(anew, same)
+        for position in positions:
+            where = f"{settings.usages_topic}[{position.partition}]"
+            if position.next_offset and position.partition >= partition_count:
+                return f"{where} is gone, its position is {position.next_offset}"
+            if position.next_offset:
+                async with _translated(settings):
+                    tp = TopicPartition(settings.usages_topic, position.partition)
+                    if found := await _find_other_record(consumer, tp, position):
+                        return f"{where}{found}"
+    finally:
+        await consumer.stop()
+    return None
 
 
-async def _fetch_partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    # a consumer without a subscription learns of topics by asking for all of them
-    await consumer.topics()
-    return consumer.partitions_for_topic(topic) or set()
+async def _find_other_record(consumer: AIOKafkaConsumer, tp: TopicPartition, position: Position) -> str | None:
+    last = position.next_offset - 1
+    end = (await consumer.end_offsets([tp]))[tp]
+    if end <= last:
+        return f" ends at {end}, below its position {position.next_offset}"
+    begin = (await consumer.beginning_offsets([tp]))[tp]
+    if begin > last or position.last_digest is None:
+        return None
+    consumer.assign([tp])
+    consumer.seek(tp, last)
+    record = await consumer.getone(tp)
+    digest = hashlib.sha256(record.value or b"").digest()
+    if (record.offset, record.timestamp, digest) == (last, position.last_timestamp, position.last_digest):
+        return None
+    return f"@{last} is another record than the one that was stored"
 
 
 @asynccontextmanager

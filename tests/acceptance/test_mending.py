@@ -1,0 +1,181 @@
+"""`referrals verify` and `referrals repair` on real topics, beside and between real workers."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import psycopg
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from fix_worker import System
+from publisher import make_events
+from waiting import wait_until
+
+from worker.cli import EXIT_SETTINGS
+from worker.pipeline.reroute import partition_of
+from worker.process import EXIT_FAILURE
+
+TIMEOUT_S = 60
+WRONG = (
+    "update referral_code_stats set total_uses = total_uses + 1"
+    " where code_uuid = (select code_uuid from referral_code_stats order by code_uuid limit 1)"
+)
+
+
+def run(system: System, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run `referrals` with the system's settings."""
+    return subprocess.run(
+        [sys.executable, "-m", "worker.cli", *command],
+        env=system.settings(),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+def assert_mended(system: System, *options: str) -> str:
+    """Repair, and return what was said."""
+    finished = run(system, "repair", *options)
+    assert finished.returncode == 0, finished.stderr
+    verified = run(system, "verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    return finished.stdout
+
+
+def stop(system: System) -> None:
+    for worker in system.running():
+        worker.send(signal.SIGTERM)
+        assert worker.wait() == 0
+
+
+def assert_each_code_held_once(system: System) -> None:
+    """Each code's statistics lie in the partition that the code hashes to, and in no other."""
+    stored = system.conn.execute("select code_uuid, kafka_partition from referral_code_stats").fetchall()
+    assert len(stored) == len(dict(stored))
+    assert stored == [(code, partition_of(str(code), system.partitions)) for code, _ in stored]
+
+
+def test_verify_beside_working_workers_is_equal(system: System) -> None:
+    """While workers store under load, every verification finds statistics and rows equal."""
+    system.start_worker().wait_ready()
+    events = make_events(6_000, codes=50, users=200, repeated=0.05)
+    looked = 0
+    for start in range(0, len(events), 2_000):
+        system.publisher.publish(events[start : start + 2_000])
+        before = system.row_count()
+        finished = run(system, "verify", "--json")
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        looked += before < system.row_count() or json.loads(finished.stdout)["partitions"] != []
+    assert looked
+    system.wait_drained()
+    system.assert_exact()
+
+
+def test_verify_and_repair_say_what_is_wrong(system: System) -> None:
+    """A wrong statistic is named with exit code 1 and mended by a repair, not by a dry run, nor beside a worker."""
+    worker = system.start_worker()
+    worker.wait_ready()
+    system.publisher.publish(make_events(1_000, codes=20, users=50))
+    system.wait_drained()
+    system.conn.execute(WRONG)
+    verified = run(system, "verify")
+    assert verified.returncode == EXIT_FAILURE
+    assert "total_uses" in verified.stdout
+    assert "`referrals repair`" in verified.stdout
+    document = json.loads(run(system, "verify", "--json").stdout)
+    assert (document["equal"], document["wrong_codes"]) == (False, 1)
+    refused = run(system, "repair")
+    assert refused.returncode == EXIT_FAILURE
+    assert worker.client_id in refused.stderr
+    assert run(system, "verify").returncode == EXIT_FAILURE
+    stop(system)
+    assert "nothing was changed" in run(system, "repair", "--dry-run").stdout
+    assert run(system, "verify").returncode == EXIT_FAILURE
+    assert "1 codes and 0 positions mended" in assert_mended(system)
+    system.start_worker().wait_ready()
+    system.assert_exact()
+
+
+def test_partitions_grow_from_4_to_8(system: System, admin: AdminClient) -> None:
+    """Stop, add partitions, repair, start: exact, with records stored before, unread meanwhile and published after."""
+    events = make_events(6_000, codes=60, users=200, repeated=0.05)
+    system.start_worker().wait_ready()
+    system.publisher.publish(events[:2_000])
+    system.wait_drained()
+    stop(system)
+    # unread at the moment of growth: half of their codes will hash elsewhere
+    system.publisher.publish(events[2_000:4_000])
+    grown = [system.topic, f"{system.app_id}-code_stats-changelog"]
+    for future in admin.create_partitions([NewPartitions(topic, 8) for topic in grown]).values():
+        future.result(TIMEOUT_S)
+    system.partitions = 8
+    assert run(system, "verify").returncode == EXIT_FAILURE
+    assert_mended(system)
+    assert_each_code_held_once(system)
+    workers = [system.start_worker(), system.start_worker()]
+    # a producer that learns late of new partitions goes on with the old ones: its events are sent on
+    system.publisher.publish(events[4_000:])
+    system.wait_shared(*workers)
+    wait_until("every event is stored", lambda: system.row_count() == len(system.publisher.acknowledged))
+    system.wait_drained()
+    system.assert_exact()
+    assert_each_code_held_once(system)
+    assert run(system, "verify").returncode == 0
+
+
+def recreate(system: System, admin: AdminClient) -> None:
+    """Delete the topic and create it anew."""
+    admin.delete_topics([system.topic])[system.topic].result(TIMEOUT_S)
+
+    def is_created() -> bool:
+        try:
+            admin.create_topics([NewTopic(system.topic, system.partitions, 1)])[system.topic].result(TIMEOUT_S)
+        except KafkaException as error:
+            # the broker deletes in its own time
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+            return False
+        return True
+
+    wait_until("the topic is created anew", is_created)
+
+
+def test_topic_created_anew_is_read_from_its_start(system: System, admin: AdminClient) -> None:
+    """After a deletion the topic is read from its start, and everything published before and since counts once."""
+    events = make_events(4_000, codes=40, users=100)
+    system.start_worker().wait_ready()
+    system.publisher.publish(events[:2_000])
+    system.wait_drained()
+    stop(system)
+    kept = run(system, "repair", "--topic-recreated", "--yes")
+    assert kept.returncode == EXIT_SETTINGS, kept.stdout
+    assert "nothing shows that" in kept.stderr
+    recreate(system, admin)
+    # some repeat what the former topic held: duplicates by their event ids
+    system.publisher.publish(events[1_500:])
+    positions = system.positions()
+    planned = run(system, "repair", "--topic-recreated", "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert system.positions() == positions
+    assert "is another record than the one that was stored" in planned.stdout
+    assert_mended(system, "--topic-recreated", "--yes")
+    assert set(system.positions().values()) == {0}
+    system.start_worker().wait_ready()
+    system.wait_drained()
+    system.assert_exact()
+
+
+def test_repair_beside_another_lock_changes_nothing(system: System) -> None:
+    """Somebody who holds a position keeps a repair away for its bounded wait, and nothing is changed."""
+    system.start_worker().wait_ready()
+    system.publisher.publish(make_events(500, codes=10, users=20))
+    system.wait_drained()
+    stop(system)
+    system.conn.execute(WRONG)
+    with psycopg.connect(system.database_url) as blocker:
+        blocker.execute("select from referral_positions for update")
+        assert run(system, "repair").returncode == EXIT_FAILURE
+    assert run(system, "verify").returncode == EXIT_FAILURE
+    assert_mended(system)
