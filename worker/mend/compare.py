@@ -111,7 +111,7 @@ async def compare(conn: AsyncConnection, topic: str, partition_count: int, progr
     async with conn.cursor(row_factory=class_row(Difference)) as differences:
         await differences.execute(queries["read_differences"], {"count": SHOWN_DIFFERENCES})
         shown = await differences.fetchall()
-    positions = await conn.execute(queries["read_positions"], {"topic": topic})
+    positions = await conn.execute(queries["list_positions"], {"topic": topic})
     return Findings(
         [found.get(partition, PartitionSummary(partition, 0, 0, 0)) for partition in range(partition_count)],
         [WrongPosition(row[0], row[1]) async for row in positions if row[1] != partition_count],

@@ -61,7 +61,7 @@ async def repair(
 
 async def read_positions(conn: AsyncConnection, topic: str) -> list[Position]:
     """Return the stored positions of a topic by partition."""
-    rows = await conn.execute(queries["read_positions"], {"topic": topic})
+    rows = await conn.execute(queries["list_positions"], {"topic": topic})
     return [Position(*row) for row in await rows.fetchall()]
 
 

@@ -74,7 +74,7 @@ select distinct application_name from pg_stat_activity
 where datname = current_database() and application_name like 'referrals-writer%'
 order by application_name;
 
--- read_positions -- how far each partition is stored
+-- list_positions -- how far each partition is stored
 select partition, partition_count, next_offset, last_timestamp, last_digest
 from referral_positions
 where topic = %(topic)s
