@@ -12,6 +12,7 @@ from worker.commands.migrate import run_migrations
 from worker.commands.publish import publish
 from worker.commands.topics import topics
 from worker.commands.repair import run_repair
+from worker.commands.skip import run_skip
 from worker.commands.verify import run_verify
 from worker.commands.worker import run_worker
 from worker.errors import SettingsError, WorkerError
@@ -28,6 +29,7 @@ cli.add_typer(topics, name="topics")
 cli.command("config")(config)
 cli.command("verify")(run_verify)
 cli.command("repair")(run_repair)
+cli.command("skip")(run_skip)
 
 
 def _say_version(wanted: bool) -> None:

@@ -97,14 +97,14 @@ async def find_recreated(settings: Settings, partition_count: int, positions: Se
         bootstrap_servers=settings.bootstrap_servers, enable_auto_commit=False, isolation_level="read_committed"
     )
     try:
-        async with _translated(settings):
+        async with translated(settings):
             await consumer.start()
         for position in positions:
             where = f"{settings.usages_topic}[{position.partition}]"
             if position.next_offset and position.partition >= partition_count:
                 return f"{where} is gone, its position is {position.next_offset}"
             if position.next_offset:
-                async with _translated(settings):
+                async with translated(settings):
                     tp = TopicPartition(settings.usages_topic, position.partition)
                     if found := await _find_other_record(consumer, tp, position):
                         return f"{where}{found}"
@@ -135,7 +135,7 @@ async def _asking(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(
         bootstrap_servers=settings.bootstrap_servers, request_timeout_ms=int(_ASKED_FOR_S / 2 * 1000)
     )
-    async with _translated(settings):
+    async with translated(settings):
         try:
             await admin.start()
             yield admin
@@ -144,7 +144,8 @@ async def _asking(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 @asynccontextmanager
-async def _translated(settings: Settings) -> AsyncIterator[None]:
+async def translated(settings: Settings) -> AsyncIterator[None]:
+    """Bound what is asked of Kafka in the block, and raise BrokerUnavailableError for what fails of it."""
     try:
         async with asyncio.timeout(_ASKED_FOR_S):
             yield
