@@ -10,9 +10,9 @@ from worker.commands.check import check
 from worker.commands.config import config
 from worker.commands.migrate import run_migrations
 from worker.commands.publish import publish
-from worker.commands.topics import topics
 from worker.commands.repair import run_repair
 from worker.commands.skip import run_skip
+from worker.commands.topics import topics
 from worker.commands.verify import run_verify
 from worker.commands.worker import run_worker
 from worker.errors import SettingsError, WorkerError

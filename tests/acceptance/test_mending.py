@@ -7,7 +7,7 @@ import sys
 
 import psycopg
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic
 from fix_worker import System
 from publisher import make_events
 from waiting import wait_until
@@ -98,7 +98,7 @@ def test_verify_and_repair_say_what_is_wrong(system: System) -> None:
     system.assert_exact()
 
 
-def test_partitions_grow_from_4_to_8(system: System, admin: AdminClient) -> None:
+def test_partitions_grow_from_4_to_8(system: System) -> None:
     """Stop, add partitions, repair, start: exact, with records stored before, unread meanwhile and published after."""
     events = make_events(6_000, codes=60, users=200, repeated=0.05)
     system.start_worker().wait_ready()
@@ -107,9 +107,8 @@ def test_partitions_grow_from_4_to_8(system: System, admin: AdminClient) -> None
     stop(system)
     # unread at the moment of growth: half of their codes will hash elsewhere
     system.publisher.publish(events[2_000:4_000])
-    grown = [system.topic, f"{system.app_id}-code_stats-changelog"]
-    for future in admin.create_partitions([NewPartitions(topic, 8) for topic in grown]).values():
-        future.result(TIMEOUT_S)
+    grown = run(system, "topics", "grow", "--partitions", "8")
+    assert grown.returncode == 0, grown.stderr
     system.partitions = 8
     assert run(system, "verify").returncode == EXIT_FAILURE
     assert_mended(system)

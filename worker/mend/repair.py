@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from psycopg import AsyncConnection
 from psycopg.errors import LockNotAvailable
 
+from worker.database import WRITER_NAME
 from worker.errors import InUseError
 from worker.mend.compare import Findings, Progress, compare
 from worker.mend.topic import Position
@@ -66,7 +67,8 @@ async def read_positions(conn: AsyncConnection, topic: str) -> list[Position]:
 
 
 async def _read_writers(conn: AsyncConnection) -> list[str]:
-    return [name for (name,) in await (await conn.execute(queries["read_writers"])).fetchall()]
+    writers = await conn.execute(queries["read_writers"], {"writer": WRITER_NAME})
+    return [name for (name,) in await writers.fetchall()]
 
 
 def _refused(writers: Sequence[str]) -> InUseError:

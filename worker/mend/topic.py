@@ -7,27 +7,14 @@ from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import (
-    GroupCoordinatorNotAvailableError,
-    GroupLoadInProgressError,
-    KafkaError,
-    NotCoordinatorForGroupError,
-    for_code,
-)
+from aiokafka.errors import KafkaError
 
 from worker.errors import BrokerUnavailableError, TopicMismatchError
 from worker.settings import Settings
 from worker.startup import wait_for
+from worker.topics import describe, kafka_admin, members
 
 _ASKED_FOR_S: Final = 10.0
-_LOOK_AGAIN_S: Final = 0.2
-# a broker that is new makes its topic of groups when the first group is asked for
-_NO_COORDINATOR_YET: Final = (
-    GroupCoordinatorNotAvailableError,
-    GroupLoadInProgressError,
-    NotCoordinatorForGroupError,
-)
 
 
 class Position(NamedTuple):
@@ -54,14 +41,11 @@ async def count_partitions(settings: Settings) -> int:
 
 
 async def _count_partitions(settings: Settings) -> int:
-    async with _asking(settings) as admin:
-        # named in a request, a topic that is not there would be created by some brokers
-        if settings.usages_topic not in await admin.list_topics():
-            raise TopicMismatchError(f"Kafka has no topic {settings.usages_topic!r}: create it first")
-        (description,) = await admin.describe_topics([settings.usages_topic])
-        if description["error_code"]:
-            raise for_code(description["error_code"])(settings.usages_topic)
-        return len(description["partitions"])
+    async with kafka_admin(settings) as admin:
+        found = await describe(admin, [settings.usages_topic])
+    if settings.usages_topic not in found:
+        raise TopicMismatchError(f"Kafka has no topic {settings.usages_topic!r}: run `referrals topics create` first")
+    return found[settings.usages_topic].partitions
 
 
 async def read_members(settings: Settings) -> list[str]:
@@ -71,17 +55,8 @@ async def read_members(settings: Settings) -> list[str]:
     Raises:
         BrokerUnavailableError: Kafka is not there.
     """
-    async with _asking(settings) as admin:
-        while True:
-            try:
-                ((group,),) = [answer.groups for answer in await admin.describe_consumer_groups([settings.app_id])]
-                code, *_name, members = group[:6]
-                if code:
-                    raise for_code(code)(settings.app_id)
-            except _NO_COORDINATOR_YET:
-                await asyncio.sleep(_LOOK_AGAIN_S)
-            else:
-                return sorted(f"{client_id} at {host.removeprefix('/')}" for _id, client_id, host, *_ in members)
+    async with kafka_admin(settings) as admin:
+        return [str(member) for member in await members(admin, settings.app_id)]
 
 
 async def find_recreated(settings: Settings, partition_count: int, positions: Sequence[Position]) -> str | None:
@@ -128,19 +103,6 @@ async def _find_other_record(consumer: AIOKafkaConsumer, tp: TopicPartition, pos
     if (record.offset, record.timestamp, digest) == (last, position.last_timestamp, position.last_digest):
         return None
     return f"@{last} is another record than the one that was stored"
-
-
-@asynccontextmanager
-async def _asking(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(
-        bootstrap_servers=settings.bootstrap_servers, request_timeout_ms=int(_ASKED_FOR_S / 2 * 1000)
-    )
-    async with translated(settings):
-        try:
-            await admin.start()
-            yield admin
-        finally:
-            await admin.close()
 
 
 @asynccontextmanager

@@ -71,7 +71,7 @@ lock table referral_positions in exclusive mode;
 
 -- read_writers -- sessions that store runs, those of frozen workers included, by their names
 select distinct application_name from pg_stat_activity
-where datname = current_database() and application_name like 'referrals-writer%'
+where datname = current_database() and starts_with(application_name, %(writer)s)
 order by application_name;
 
 -- list_positions -- how far each partition is stored
