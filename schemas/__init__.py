@@ -7,5 +7,6 @@ Imports nothing but pydantic, so producers can take this package alone.
 from schemas.rejection import Reason
 from schemas.stats import CodeStats, Usage, UsageHistory, UserCode
 from schemas.usage import UsageEvent
+from schemas.workers import Overview, Workers
 
-__all__ = ["CodeStats", "Reason", "Usage", "UsageEvent", "UsageHistory", "UserCode"]
+__all__ = ["CodeStats", "Overview", "Reason", "Usage", "UsageEvent", "UsageHistory", "UserCode", "Workers"]

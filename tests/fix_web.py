@@ -12,13 +12,18 @@ import pytest
 from psycopg import sql
 
 from worker.database import Database
+from worker.metrics import Metrics
 from worker.pipeline.decode import Decoder
 from worker.pipeline.record import Message
 from worker.publishing.intake import UsageIntake
+from worker.runs.progress import Progress
 from worker.runs.table import HeldCounts
 from worker.settings import Settings
 from worker.web.app import create_web
+from worker.web.overview import OverviewReader
 from worker.web.queries import Reader
+
+PARTITIONS = 4
 
 
 @dataclass
@@ -145,7 +150,9 @@ async def web(
         Settings(database_url=database_url, connect_timeout_s=1, read_timeout_s=1, reader_connections=2)
     )
     intake = UsageIntake("referral-usages", 8, decoder=Decoder("referral-usages", future_max_s=300), send=topic.send)
-    app = create_web(Reader(database), table, health, "1.2.3", intake)
+    metrics = Metrics("1.2.3", lambda _now_s: [Progress(0, 41, 1, 0.5), Progress(3, 7, None, None)])
+    overview = OverviewReader(database, PARTITIONS)
+    app = create_web(Reader(database), table, health, "1.2.3", intake, overview, metrics)
     # as a server does, answer an unexpected error instead of raising it here
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with database, httpx.AsyncClient(transport=transport, base_url="http://worker") as client:

@@ -5,6 +5,7 @@ A process may die after any step: docs/delivery.md says what rows, position, tab
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final, cast
@@ -17,10 +18,11 @@ from worker.database import Database
 from worker.epoch import Epoch
 from worker.errors import TopicMismatchError
 from worker.filters import Filters
+from worker.metrics import Metrics
 from worker.pipeline.decode import Decoder, Reject
 from worker.pipeline.record import Message, Send
 from worker.pipeline.rejects import dead_letter
-from worker.pipeline.reroute import copy_for_partition, partition_of_code, send_all
+from worker.pipeline.reroute import Misrouted, copy_for_partition, partition_of_code, send_all
 from worker.pipeline.store import DecodedRun, Held, Moved, Refused, Stored, load_partition, refuse, store_run
 from worker.runs.app import RUN_CODEC, App
 from worker.runs.lanes import Retry
@@ -42,6 +44,7 @@ class UsageRuns:
         partition_count: of that topic, as this worker started with it.
         rejected_topic: the dead-letter topic.
         send: puts a message on a topic.
+        metrics: count what is stored.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class UsageRuns:
         table: CodeTable,
         filters: Filters,
         send: Send,
+        metrics: Metrics,
     ) -> None:
         self._topic = topic
         self._partition_count = partition_count
@@ -64,7 +68,8 @@ class UsageRuns:
         self._table = table
         self._filters = filters
         self._send = send
-        self._has_warned = False
+        self._metrics = metrics
+        self._misrouted = Misrouted(topic)
         self._held: dict[int, Held] = {}
 
     async def load(self, partition: int, epoch: Epoch) -> int:
@@ -118,8 +123,10 @@ class UsageRuns:
         Raises:
             InvariantError: going on would lose or double events.
         """
+        started_s = time.monotonic()
         decoded = await self._decode(run)
         messages = self._take_misrouted(run, decoded)
+        rerouted = len(messages)
         copied = 0
         while not run.epoch.ended:
             messages += [dead_letter(reject, self._rejected_topic) for reject in decoded.rejects[copied:]]
@@ -131,6 +138,11 @@ class UsageRuns:
                 _log.info("position moved elsewhere", run=str(run), position=outcome.next_offset)
                 return False
             if isinstance(outcome, Stored):
+                self._metrics.note_run(
+                    records=len(run.records), seconds=time.monotonic() - started_s, stored=outcome.stored,
+                    duplicates=outcome.duplicates, replayed=outcome.replayed, rerouted=rerouted,
+                    reject_reasons=outcome.reject_reasons,
+                )  # fmt: skip
                 if not run.epoch.ended:
                     self._show(run, decoded, outcome)
                 return True
@@ -148,14 +160,9 @@ class UsageRuns:
             partition = partition_of_code(usage.code, self._partition_count)
             if partition != run.partition:
                 elsewhere[usage.offset] = usage.code, partition
+        self._misrouted.note(run.records, elsewhere)
         if not elsewhere:
             return []
-        if not self._has_warned:
-            self._has_warned = True
-            _log.warning(
-                "records arrive on partitions that their codes do not hash to; they are sent on, which is slower: "
-                "let producers use the code as key and the murmur2 partitioner", run=str(run), count=len(elsewhere),
-            )  # fmt: skip
         decoded.usages = [usage for usage in decoded.usages if usage.offset not in elsewhere]
         return [
             copy_for_partition(record, *elsewhere[record.offset])

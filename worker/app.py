@@ -11,10 +11,12 @@ from aiokafka.errors import KafkaError
 from faust.exceptions import NotReady, ProducerSendError
 
 from worker.agents import UsageRuns, add_agent
+from worker.announce import Announcer
 from worker.database import Database
 from worker.errors import BrokerUnavailableError
 from worker.filters import Filters
 from worker.health import Health
+from worker.metrics import Metrics
 from worker.pipeline.decode import Decoder
 from worker.pipeline.record import Message, Send
 from worker.process import WorkerProcess
@@ -25,6 +27,7 @@ from worker.runs.lanes import Lanes
 from worker.runs.table import CodeTable
 from worker.settings import Settings
 from worker.web.app import create_web
+from worker.web.overview import OverviewReader
 from worker.web.queries import Reader
 from worker.web.server import WebServer
 
@@ -55,6 +58,7 @@ def build(
     filters = Filters(database, settings.filter_max_bytes // partition_count)
     decoder = Decoder(settings.usages_topic, future_max_s=settings.future_max_s, clock=clock)
     send = _sender(app)
+    metrics = Metrics(VERSION, lambda now_s: lanes.progress(now_s))  # noqa: PLW0108 - lanes are made of all this, below
     handler = UsageRuns(
         settings.usages_topic,
         partition_count,
@@ -64,6 +68,7 @@ def build(
         table=table,
         filters=filters,
         send=send,
+        metrics=metrics,
     )
     lanes = app.lanes = Lanes(
         handler,
@@ -75,9 +80,27 @@ def build(
     add_agent(app, lanes.submit)
     health = Health(lanes)
     intake = UsageIntake(settings.usages_topic, partition_count, decoder=decoder, send=send)
-    web = WebServer(create_web(Reader(database), table, health, VERSION, intake), web_socket)
+    announcer = Announcer(
+        database,
+        url=settings.url,
+        version=VERSION,
+        topic=settings.usages_topic,
+        progress=lanes.progress,
+        rate=metrics.rate.per_second,
+        fail=lambda error: process.fail(error),  # noqa: PLW0108 - as above
+    )
+    overview = OverviewReader(database, partition_count)
+    web = WebServer(create_web(Reader(database), table, health, VERSION, intake, overview, metrics), web_socket)
     process = WorkerProcess(
-        app, database, filters, web, health=health, stop_timeout_s=settings.stop_timeout_s, loop=loop, loglevel="INFO"
+        app,
+        database,
+        filters,
+        announcer,
+        web,
+        health=health,
+        stop_timeout_s=settings.stop_timeout_s,
+        loop=loop,
+        loglevel="INFO",
     )
     return process
 

@@ -1,4 +1,4 @@
-"""The worker's connections to PostgreSQL: some store runs, others answer HTTP requests."""
+"""The worker's connections to PostgreSQL: some store runs, others answer HTTP requests, one announces the worker."""
 
 import asyncio
 import os
@@ -20,13 +20,16 @@ from worker.sql import queries
 
 WRITER_NAME: Final = "referrals-writer"
 READER_NAME: Final = "referrals-reader"
+ANNOUNCER_NAME: Final = "referrals-announcer"
+# longer than the server grants a statement of the session
+_ANNOUNCING_S: Final = 6.0
 # a pool doubles its pause between attempts until this has passed, then starts over: it also bounds the pause
 _RECONNECT_S: Final = 5.0
 
 
 class Database(Service):
     """
-    Two pools on the worker's loop, opened without waiting: PostgreSQL may be down at any time.
+    Three pools on the worker's loop, opened without waiting: PostgreSQL may be down at any time.
 
     A connection that saw any error is closed, never reused: what it was doing is unknown, and a session opened on a
     primary that was demoted since stays read-only for as long as it lives.
@@ -39,17 +42,18 @@ class Database(Service):
         self._settings = settings
 
     async def on_start(self) -> None:
-        """Open both pools on the running loop."""
+        """Open the pools on the running loop."""
         settings = self._settings
         self._writers = self._new_pool(WRITER_NAME, settings.database_connections, _configure_writer)
         self._readers = self._new_pool(READER_NAME, settings.reader_connections, self._configure_reader)
-        await self._writers.open(wait=False)
-        await self._readers.open(wait=False)
+        self._announcers = self._new_pool(ANNOUNCER_NAME, 1, _configure_announcer)
+        for pool in (self._writers, self._readers, self._announcers):
+            await pool.open(wait=False)
 
     async def on_stop(self) -> None:
-        """Close both pools."""
-        await self._writers.close()
-        await self._readers.close()
+        """Close the pools."""
+        for pool in (self._writers, self._readers, self._announcers):
+            await pool.close()
 
     @asynccontextmanager
     async def writing(self, epoch: Epoch) -> AsyncIterator[AsyncConnection]:
@@ -81,6 +85,21 @@ class Database(Service):
         async with self._lend(self._readers) as conn:
             # the server's own limit does not help when the server, or the way to it, is gone
             deadline = asyncio.get_running_loop().call_later(self._settings.read_timeout_s + 1, sever, conn)
+            try:
+                yield conn
+            finally:
+                deadline.cancel()
+
+    @asynccontextmanager
+    async def announcing(self) -> AsyncIterator[AsyncConnection]:
+        """
+        Lend the connection that announces this worker: neither runs nor requests wait for it, or make it wait.
+
+        Raises:
+            StoreUnavailableError: no connection in time, or the block failed in a way that a retry may mend.
+        """
+        async with self._lend(self._announcers) as conn:
+            deadline = asyncio.get_running_loop().call_later(_ANNOUNCING_S, sever, conn)
             try:
                 yield conn
             finally:
@@ -125,6 +144,10 @@ class Database(Service):
 
     async def _configure_reader(self, conn: AsyncConnection) -> None:
         await conn.execute(queries["configure_reader"], [f"{round(self._settings.read_timeout_s * 1000)}ms"])
+
+
+async def _configure_announcer(conn: AsyncConnection) -> None:
+    await conn.execute(queries["configure_announcer"])
 
 
 async def _configure_writer(conn: AsyncConnection) -> None:

@@ -4,7 +4,8 @@ Every error the worker raises on purpose, one branch per fate.
 WorkerError
 ├── SettingsError              do not start
 │   ├── InUseError
-│   └── NotThereError
+│   ├── NotThereError
+│   └── UrlTakenError
 ├── RecordRejectedError        reject the record, count it, go on
 ├── UnavailableError           retry the same input
 │   ├── StoreUnavailableError
@@ -35,6 +36,10 @@ class NotThereError(SettingsError):
 
 class InUseError(SettingsError):
     """Workers run, and what a command would change must not change under them."""
+
+
+class UrlTakenError(SettingsError):
+    """Another worker is at work under this worker's URL."""
 
 
 class RecordRejectedError(WorkerError):

@@ -9,6 +9,7 @@ from typing import Any, Final
 import faust
 import structlog
 
+from worker.errors import SettingsError
 from worker.health import Health
 
 EXIT_FAILURE: Final = 1
@@ -46,7 +47,10 @@ class WorkerProcess(faust.Worker):
     def fail(self, error: BaseException) -> None:
         """Stop the process because of an error that no retry mends; a supervisor, or a person, takes over."""
         if self._health.failure is None:
-            _log.critical("stopping: going on could lose or double events", error=str(error), exc_info=error)
+            if isinstance(error, SettingsError):
+                _log.critical("stopping: a setting must be changed first", error=str(error))
+            else:
+                _log.critical("stopping: going on could lose or double events", error=str(error), exc_info=error)
             self._health.failure = str(error)
             self._exit_code = EXIT_FAILURE
             self._stop_in_order(signal.SIGTERM)

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from schemas import Reason
 from worker import errors
 from worker.cli import cli
+from worker.metrics import Metrics
 from worker.migrate import MIGRATIONS
 from worker.settings import PREFIX, Settings
 
@@ -75,6 +76,13 @@ def test_commands_are_documented() -> None:
     names = [command.name or command.callback.__name__ for command in cli.registered_commands]
     assert {"worker", "migrate", "publish"} <= set(names)
     assert all(f"`referrals {name}" in read("docs/running.md") for name in names)
+
+
+def test_metrics_are_documented() -> None:
+    """Each metric has one row in docs/running.md under the name that is scraped, and no other row is there."""
+    families = Metrics("1.2.3", lambda _now_s: []).registry.collect()
+    names = [f"{family.name}_total" if family.type == "counter" else family.name for family in families]
+    assert sorted(names) == sorted(re.findall(r"^\| `(referrals_\w+)`", read("docs/running.md"), re.MULTILINE))
 
 
 def test_readme_commands_exist() -> None:

@@ -28,6 +28,11 @@ class Origin(NamedTuple):
         return cls(record.topic, record.partition, record.offset, record.timestamp)
 
     @classmethod
+    def is_carried_by(cls, record: Record) -> bool:
+        """Whether the record is a copy: no producer chose its partition."""
+        return bool(record.headers) and cls._from_headers(record.headers) is not None
+
+    @classmethod
     def _from_headers(cls, headers: Sequence[tuple[str, bytes | None]]) -> Self | None:
         said = {name.removeprefix(_PREFIX): value for name, value in headers if name.startswith(_PREFIX)}
         try:

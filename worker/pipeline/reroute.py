@@ -6,19 +6,24 @@ a key, are slower, but never wrong.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
+import structlog
 from aiokafka.partitioner import murmur2
 
 from worker.pipeline.origin import Origin
 from worker.pipeline.record import Message, Record, Send
 
+MISROUTED_FEW: Final = 10
+"""Misrouted records that are no cause for a warning: a producer tried once, an event published by hand."""
 SENT_AT_ONCE: Final = 500
 # hashing in Python takes about 10 microseconds: as many codes as a busy partition sees are remembered
 _REMEMBERED_CODES: Final = 100_000
+
+_log: Final = structlog.get_logger("referrals")
 
 
 def partition_of(code_uuid: str, partition_count: int) -> int:
@@ -43,6 +48,33 @@ def copy_for_partition(record: Record, code: bytes, partition: int) -> Message:
     if origin == (record.topic, record.partition, record.offset, record.timestamp):
         headers += origin.headers()
     return Message(record.topic, partition, str(UUID(bytes=code)).encode(), record.value, headers)
+
+
+class Misrouted:
+    """
+    How many of a topic's records producers have put on partitions that their codes do not hash to.
+
+    Copies on their way do not count: no producer chose their partitions.
+    """
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+        self._arrived = 0
+        self._misrouted = 0
+
+    def note(self, records: Sequence[Record], offsets: Container[int]) -> None:
+        """Count a run's records and those at these offsets, which are misrouted; warn once they are more than a few."""
+        if self._misrouted > MISROUTED_FEW:
+            return
+        first = [record.offset for record in records if not Origin.is_carried_by(record)]
+        self._arrived += len(first)
+        self._misrouted += sum(offset in offsets for offset in first)
+        if self._misrouted > MISROUTED_FEW:
+            _log.warning(
+                "records arrive on partitions that their codes do not hash to; they are sent on, which is slower: "
+                "let producers use the code's UUID as key and the murmur2 partitioner (librdkafka: "
+                "partitioner=murmur2_random)", topic=self._topic, misrouted=self._misrouted, of=self._arrived,
+            )  # fmt: skip
 
 
 async def send_all(messages: Sequence[Message], send: Send) -> None:

@@ -88,9 +88,14 @@ class Stored:
     touched: dict[bytes, Counts]
     new_pairs: list[bytes]
     stored: int
-    rejected: int
+    reject_reasons: list[Reason]
     duplicates: int
     replayed: int
+
+    @property
+    def rejected(self) -> int:
+        """How many rejects were stored."""
+        return len(self.reject_reasons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +212,7 @@ async def _store(conn: AsyncConnection, run: DecodedRun, held: Held, known: set[
         touched,
         [pair for pair, first in zip(pairs, first_uses, strict=True) if first],
         stored=len(usages),
-        rejected=len(rejects),
+        reject_reasons=[reject.reason for reject in rejects],
         duplicates=len(fresh) - len(usages),
         replayed=len(run.usages) + len(run.rejects) - len(fresh) - len(rejects),
     )

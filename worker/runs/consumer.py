@@ -6,8 +6,9 @@ costs as much as one message.
 """
 
 import asyncio
+import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from aiokafka import AIOKafkaConsumer
@@ -19,6 +20,7 @@ from mode.types import ServiceT
 
 from worker.errors import BrokerUnavailableError, InvariantError
 from worker.runs.lanes import Lanes
+from worker.runs.progress import Reach
 
 if TYPE_CHECKING:
     from worker.runs.app import App
@@ -45,6 +47,24 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         # not taken yet, wait for it. Faust's 1,500 ms starved a backlog, with the changelog alone being asked for.
         consumer._fetch_max_wait_ms = _FETCH_MAX_WAIT_MS  # noqa: SLF001
         return consumer
+
+    def reach(self, tp: TP) -> Reach | None:
+        """
+        Return where the consumer is in a partition; None when that is not known, or the partition not assigned.
+
+        Called from the loop of the worker while this thread goes on: each value is one attribute, read once, and the
+        end before the position, so what has come meanwhile can only make the lag smaller.
+        """
+        subscription = self._ensure_consumer()._subscription.subscription  # noqa: SLF001 - no public way is synchronous
+        assignment = subscription and subscription.assignment
+        state = assignment and assignment.state_value(driver.ensure_aiokafka_TP(tp))
+        if not state:
+            return None
+        asked_ms, end = state.timestamp, state.highwater
+        position = state._position  # noqa: SLF001 - the public one asserts that it is known
+        if asked_ms is None or end is None or position is None:
+            return None
+        return Reach(position, end, time.monotonic() - max(0.0, time.time() - asked_ms / 1000))
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         # committed offsets only inform lag tools, the stored positions count: stock Faust would crash here
@@ -126,6 +146,9 @@ class Consumer(driver.Consumer):
             return
         self._lanes.changed.clear()
         async with self._fetching:
+            # nothing is fetched and not delivered now
+            for tp in self._lanes.next_offsets():
+                self._lanes.note_reach(tp, cast("ConsumerThread", self._thread).reach(tp))
             lanes = self._lanes.with_room()
             wanted = lanes.keys() | {tp for tp in self._active_partitions if not self._is_usages(tp)}
             has_full = len(lanes) < len(self._lanes.next_offsets())

@@ -17,6 +17,7 @@ from worker.epoch import Epoch
 from worker.errors import TopicRecreatedError, UnavailableError
 from worker.pipeline.record import Record
 from worker.pipeline.retry import Backoff
+from worker.runs.progress import Progress, Reach, measure
 from worker.runs.run import Run
 
 RUNS_MAX: Final = 2  # delivered to a lane and not finished: one at work, one ready
@@ -54,6 +55,7 @@ class Lane:
         self.next_offset: int | None = None  # stored; None until loaded
         self._lanes = lanes
         self.outage: str | None = None  # what the lane waits for
+        self.reach: Reach | None = None  # of the consumer, noted while everything fetched was delivered
         self._expected = 0  # offset to be delivered next
         self._unfinished = 0
         self._queue: asyncio.Queue[Run] = asyncio.Queue()
@@ -76,6 +78,15 @@ class Lane:
     def is_idle(self) -> bool:
         """Whether every run delivered is finished."""
         return self._unfinished == 0
+
+    def progress(self, now_s: float) -> Progress | None:
+        """Return how far the lane is; None until it is loaded."""
+        if self.next_offset is None or self.epoch.ended:
+            return None
+        return measure(
+            self.tp.partition, self.next_offset,
+            reach=self.reach, delivered=self._expected, is_idle=self.is_idle, now_s=now_s,
+        )  # fmt: skip
 
     def deliver(self, records: Sequence[Record]) -> Run:
         """
@@ -230,6 +241,14 @@ class Lanes:
     def next_offsets(self) -> dict[TP, int]:
         """Return the stored position of each partition that is being read."""
         return {tp: lane.next_offset for tp, lane in self._lanes.items() if lane.next_offset is not None}
+
+    def note_reach(self, tp: TP, reach: Reach | None) -> None:
+        """Note where the consumer is in a partition that is being read."""
+        self._lanes[tp].reach = reach
+
+    def progress(self, now_s: float) -> list[Progress]:
+        """Return how far each partition is that is being read; `now_s` by the monotonic clock."""
+        return [progress for _, lane in sorted(self._lanes.items()) if (progress := lane.progress(now_s))]
 
     @property
     def loading(self) -> list[TP]:

@@ -5,6 +5,7 @@ A `.sql` file here is a sequence of statements, each under `-- name -- purpose`;
 """
 
 import re
+from collections.abc import Iterable
 from importlib.resources import files
 from typing import Final
 
@@ -21,5 +22,17 @@ def _read(file_name: str) -> dict[str, bytes]:
     }
 
 
-queries: Final = _read("storing.sql") | _read("reading.sql") | _read("checking.sql") | _read("mending.sql")
+def _read_all(file_names: Iterable[str]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for file_name in file_names:
+        statements = _read(file_name)
+        if twice := found.keys() & statements.keys():
+            raise ValueError(f"{file_name}: statements {sorted(twice)} have names that another file has already")
+        found |= statements
+    return found
+
+
+_FILES: Final = ("storing.sql", "reading.sql", "checking.sql", "mending.sql", "workers.sql")
+
+queries: Final = _read_all(_FILES)
 """Statement by name: what psycopg's `execute` and `copy` take."""

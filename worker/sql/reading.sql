@@ -53,6 +53,13 @@ from referral_usages
 where used_by_uuid = %(used_by_uuid)s
     and code_uuid = %(code_uuid)s;
 
+-- read_totals -- of all usages; each pair of code and user has one first use
+select coalesce(sum(total_uses), 0)::bigint as total_uses,
+       count(*) as codes,
+       coalesce(sum(unique_users), 0)::bigint as first_uses,
+       (select count(*) from referral_rejections) as rejected
+from referral_code_stats;
+
 -- read_top_codes -- the most used codes; reads all statistics, whose changing columns no index holds
 select code_uuid, total_uses, unique_users, last_used
 from referral_code_stats

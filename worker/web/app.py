@@ -10,9 +10,11 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from worker.errors import RecordRejectedError, StoreUnavailableError, UnconfirmedError
+from worker.metrics import Metrics
 from worker.publishing.intake import UsageIntake
 from worker.web.api import create_api
 from worker.web.headers import AnswerHeaders, add_headers, is_for_machines
+from worker.web.overview import OverviewReader
 from worker.web.pages import Templates, create_pages
 from worker.web.probes import Health, create_probes
 from worker.web.problems import explain, problem_response
@@ -22,7 +24,15 @@ from worker.web.stats import HeldStats, StatsReader
 _STATIC: Final = Path(__file__).parent / "static"
 
 
-def create_web(reader: Reader, table: HeldStats, health: Health, version: str, intake: UsageIntake) -> FastAPI:
+def create_web(
+    reader: Reader,
+    table: HeldStats,
+    health: Health,
+    version: str,
+    intake: UsageIntake,
+    overview: OverviewReader,
+    metrics: Metrics,
+) -> FastAPI:
     """
     Return the application that a worker serves.
 
@@ -32,6 +42,8 @@ def create_web(reader: Reader, table: HeldStats, health: Health, version: str, i
         health: asked by the probes, which never wait.
         version: shown on the pages and in the OpenAPI document.
         intake: takes the events that are published by HTTP.
+        overview: answers for everything stored, and for all workers.
+        metrics: of this worker.
     """
     web = FastAPI(
         title="Referral usages",
@@ -44,9 +56,9 @@ def create_web(reader: Reader, table: HeldStats, health: Health, version: str, i
     )
     templates = Templates(version)
     stats_reader = StatsReader(table, reader)
-    web.include_router(create_api(reader, stats_reader, intake))
-    web.include_router(create_probes(health))
-    web.include_router(create_pages(reader, stats_reader, templates, web.openapi))
+    web.include_router(create_api(reader, stats_reader, intake, overview))
+    web.include_router(create_probes(health, metrics))
+    web.include_router(create_pages(reader, stats_reader, overview, templates, web.openapi))
     web.mount("/static", StaticFiles(directory=_STATIC), name="static")
     web.add_middleware(AnswerHeaders)
 

@@ -11,12 +11,12 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from worker.errors import StoreUnavailableError
+from worker.web.overview import OverviewReader
 from worker.web.params import UUID_EXAMPLE, CodeUuid, CursorParam, HistoryQuery, read_uuid
 from worker.web.problems import Failure, explain
 from worker.web.queries import Reader
 from worker.web.stats import StatsReader
 
-_FRONT_COUNT: Final = 8
 _SEARCH_MAX_CHARS: Final = 200
 
 
@@ -47,21 +47,27 @@ class Templates:
 
 
 def create_pages(
-    reader: Reader, stats_reader: StatsReader, templates: Templates, openapi: Callable[[], dict[str, Any]]
+    reader: Reader,
+    stats_reader: StatsReader,
+    overview_reader: OverviewReader,
+    templates: Templates,
+    openapi: Callable[[], dict[str, Any]],
 ) -> APIRouter:
     """Return the routes of the pages."""
     pages = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
     async def start_page(request: Request, search: str = "", status: HTTPStatus = HTTPStatus.OK) -> Response:
         failure = None
-        front = None
+        everything = None
         try:
-            front = await reader.front(_FRONT_COUNT)
+            everything = await overview_reader.read()
         except StoreUnavailableError as error:
             # the search box still works: a code held by this worker's table has its statistics
             failure = explain(request, error)
             status = failure.status
-        response = templates.page("start.html", status, front=front, search=search, is_search_wrong=bool(search))
+        response = templates.page(
+            "start.html", status, everything=everything, search=search, is_search_wrong=bool(search)
+        )
         response.headers.update(failure.headers if failure else {})
         return response
 

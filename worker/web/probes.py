@@ -1,10 +1,14 @@
-"""The probes /livez and /readyz: what the worker knows of itself at this moment; they never wait for anything."""
+"""What the worker knows of itself at this moment: the probes /livez and /readyz, and /metrics; none of them waits."""
 
 from http import HTTPStatus
 from typing import Literal, Protocol
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel, Field
+
+from worker.metrics import Metrics
 
 
 class Health(Protocol):
@@ -24,23 +28,28 @@ class ProbeAnswer(BaseModel):
     reasons: list[str] = Field(description="why not, one sentence each; empty when ok")
 
 
-def create_probes(health: Health) -> APIRouter:
-    """Return the routes of the probes."""
+def create_probes(health: Health, metrics: Metrics) -> APIRouter:
+    """Return the routes of the probes and of the metrics."""
     described: dict[int | str, dict[str, object]] = {
         HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": ProbeAnswer, "description": "not so; `reasons` says why"}
     }
-    probes = APIRouter(tags=["probes"], responses=described)
+    probes = APIRouter(tags=["probes"])
 
-    @probes.get("/livez")
+    @probes.get("/livez", responses=described)
     async def read_liveness(response: Response) -> ProbeAnswer:
         """Whether the process should be left running; 503 when it should be replaced."""
         reason = health.alive()
         return _answer(response, [] if reason is None else [reason])
 
-    @probes.get("/readyz")
+    @probes.get("/readyz", responses=described)
     async def read_readiness(response: Response) -> ProbeAnswer:
         """Whether the worker does all of its work; 503 when it does not, with the reasons."""
         return _answer(response, health.ready())
+
+    @probes.get("/metrics", response_class=PlainTextResponse)
+    async def read_metrics() -> Response:
+        """Counters, gauges and histograms of this worker, in Prometheus' text format."""
+        return Response(metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     return probes
 

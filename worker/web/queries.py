@@ -1,14 +1,13 @@
 """What readers ask of PostgreSQL: one named statement each, answered as models of `schemas.stats`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
 from psycopg.rows import class_row
 from pydantic import BaseModel
 
-from schemas.stats import CodeStats, TopCode, Usage, UsageHistory, UserCode
+from schemas.stats import CodeStats, Usage, UsageHistory, UserCode
 from worker.database import Database
 from worker.sql import queries
 from worker.web.cursor import Position, write_cursor
@@ -28,14 +27,6 @@ class _UserCodeRow(BaseModel):
     uses: int
     first_used: datetime | None
     last_used: datetime | None
-
-
-@dataclass(frozen=True)
-class Front:
-    """What the start page shows of all codes."""
-
-    top_codes: list[TopCode]
-    recent_usages: list[Usage]
 
 
 class Reader:
@@ -73,13 +64,6 @@ class Reader:
         params = {"used_by_uuid": used_by_uuid, "code_uuid": code_uuid}
         (row,) = await self._fetch("read_user_code", params, _UserCodeRow)
         return UserCode(used=row.uses > 0, uses=row.uses, first_used=row.first_used, last_used=row.last_used)
-
-    async def front(self, count: int) -> Front:
-        """Return the `count` most used codes and latest usages; reads the statistics of all codes twice."""
-        return Front(
-            top_codes=await self._fetch("read_top_codes", {"count": count}, TopCode),
-            recent_usages=await self._fetch("read_recent_usages", {"count": count}, Usage),
-        )
 
     async def _history(self, name: str, params: Mapping[str, object], query: HistoryQuery) -> UsageHistory:
         # one more than the page holds tells whether there is another
