@@ -41,8 +41,10 @@ DATABASE: Final = "referrals"
 USAGES_TOPIC: Final = "referral-usages"
 FIRST_EVENTS: Final = 6000
 MORE_EVENTS: Final = 1500
-WORKERS_MAX: Final = 8
+PARTITIONS: Final = 8
+WORKERS_MAX: Final = PARTITIONS  # more would have nothing to do
 WATCH_INTERVAL_S: Final = 0.5
+SHARING_DEADLINE_S: Final = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +98,11 @@ class Demo:
         self._published = folder / "published"
         self._postgres = Postgres(folder / "postgres")
         self._kafka = Kafka(folder / "kafka", port=free_port(KAFKA_PORT))
-        settings = {"BOOTSTRAP_SERVERS": self._kafka.bootstrap_servers, "DATABASE_URL": self._postgres.url(DATABASE)}
+        settings = {
+            "BOOTSTRAP_SERVERS": self._kafka.bootstrap_servers,
+            "DATABASE_URL": self._postgres.url(DATABASE),
+            "PARTITIONS": str(PARTITIONS),
+        }
         self._environment = {PREFIX + name: value for name, value in settings.items()}
         self._workers = [
             Worker(number, folder, self._environment) for number in range(1, self._options.worker_count + 1)
@@ -118,6 +124,7 @@ class Demo:
                 self._start_workers(started)
                 lock.write_text(f"process {os.getpid()}, {self._workers[0].url}", encoding="ascii")
                 self._publish()
+                self._show_sharing()
                 self._show_addresses()
                 self._watch()
             finally:
@@ -187,6 +194,30 @@ class Demo:
             asyncio.run(interruptible())
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
+
+    def _show_sharing(self) -> None:
+        if len(self._workers) == 1:
+            return
+        with self._step("waiting for the workers to share the partitions"):
+            deadline = time.monotonic() + SHARING_DEADLINE_S
+            while not self._is_shared(shown := self._workers[0].partitions_by_url()):
+                self._check()
+                if time.monotonic() > deadline:
+                    raise StepFailedError(
+                        f"the workers did not share the partitions within {SHARING_DEADLINE_S:.0f} s: {shown}",
+                        f"their logs are in {self._folder}; `make demo FRESH=1` starts over with empty data",
+                    )
+                time.sleep(WATCH_INTERVAL_S)
+        for worker in self._workers:
+            self._say(f"{worker.name} reads partitions {', '.join(map(str, shown[worker.url]))}")
+
+    def _is_shared(self, shown: Mapping[str, list[int]]) -> bool:
+        held = [partition for partitions in shown.values() for partition in partitions]
+        return (
+            shown.keys() == {worker.url for worker in self._workers}
+            and all(shown.values())
+            and len(held) == len(set(held)) == PARTITIONS
+        )
 
     def _show_addresses(self) -> None:
         publish_one = [*_referrals_command(), "publish", "--code", POPULAR_CODE, "--user", USERS[-1]]

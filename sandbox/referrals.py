@@ -1,6 +1,7 @@
 """The project's own command as child processes: one migration, then workers."""
 
 import http.client
+import json
 import os
 import signal
 from pathlib import Path
@@ -91,13 +92,24 @@ class Worker:
             self._process.stop(signal.SIGTERM, bound_s=STOP_BOUND_S)
             self._process = None
 
+    def partitions_by_url(self) -> dict[str, list[int]]:
+        """Return what the overview shows: each worker's URL, and the partitions that it reads; empty for no answer."""
+        answer = self._get("/api/v1/workers")
+        if answer is None:
+            return {}
+        return {item["url"]: [each["partition"] for each in item["partitions"]] for item in json.loads(answer)["items"]}
+
     def _is_ready(self) -> bool:
+        return self._get("/readyz") is not None
+
+    def _get(self, path: str) -> bytes | None:
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=REQUEST_TIMEOUT_S)
         try:
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == http.HTTPStatus.OK
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.read() if response.status == http.HTTPStatus.OK else None
         except (OSError, http.client.HTTPException):
-            return False
+            return None
         finally:
             connection.close()
 

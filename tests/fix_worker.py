@@ -19,6 +19,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from fix_kafka import end_offsets, members
 from oracle import assert_positions, assert_statistics_equal_rows, recount
+from prometheus_client.parser import text_string_to_metric_families
 from publisher import Publisher
 from waiting import wait_until
 
@@ -60,6 +61,12 @@ class WorkerProcess:
             return error.code, json.load(error)
         except OSError:
             return 0, None
+
+    def metric(self, name: str) -> float:
+        """Return the sum of a metric over all of its labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=20) as response:
+            families = text_string_to_metric_families(response.read().decode())
+        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
     def wait_ready(self) -> None:
         """Wait until /readyz says so; a worker that ended says why."""

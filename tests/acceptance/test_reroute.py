@@ -21,6 +21,7 @@ def test_events_on_any_partition_are_counted_once(new_system: Callable[..., Syst
         system.publisher.publish(events[:2_000])
         other.publish(events[2_000:6_000])
         workers[0].send(signal.SIGKILL)
+        workers.append(system.start_worker())
         system.publisher.publish(events[6_000:10_000], has_keys=False)
         other.publish(events[10_000:])
     finally:
@@ -32,6 +33,8 @@ def test_events_on_any_partition_are_counted_once(new_system: Callable[..., Syst
     system.wait_drained()
     system.assert_exact()
     assert any("do not hash to" in worker.text() for worker in workers)
+    assert all(worker.text().count("do not hash to") <= 1 for worker in workers)
+    assert sum(worker.metric("referrals_records_rerouted_total") for worker in workers[1:]) > 0
 
 
 def test_event_without_event_id_keeps_its_identity_when_sent_on(system: System) -> None:

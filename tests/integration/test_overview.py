@@ -103,7 +103,7 @@ async def test_workers_are_those_seen_of_late(web, rows):
     }
 
 
-async def test_overview_of_a_slow_database_is_no_older_answer(web, rows, database_url):
+async def test_overview_of_a_slow_database_is_no_older_answer(web, database_url):
     """Without PostgreSQL the overview is 503, although an answer was given before."""
     await overview(web)
     await asyncio.sleep(1.1)  # what an answer is good for, by its contract
@@ -170,7 +170,8 @@ async def test_announcement_says_up_to_when_everything_is_stored(rows, new_annou
     )
     ((_, partitions, _),) = await until(rows, bool, "the worker is announced")
     ages = rows.ask(
-        "select extract(epoch from seen_at - (partitions->0->>'stored_up_to')::timestamptz)::float8 from referral_workers"
+        "select extract(epoch from seen_at - (partitions->0->>'stored_up_to')::timestamptz)::float8"
+        " from referral_workers"
     )
     assert ages == [(1.0,)]
     assert [each["lag"] for each in partitions] == [0, 4, None, 4]

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiokafka
 import pytest
+from aiokafka.consumer import fetcher, subscription_state
 from faust import App, Table, Worker
 from faust.contrib.asgi import AsgiService
 from faust.stores import memory
@@ -51,6 +52,10 @@ FINGERPRINTS: dict[Callable[..., Any], str] = {
     driver.Producer._new_producer: "e72355c3430e",
     driver.Producer.send: "0b5bd08f52e5",
     driver.Producer.flush: "36d0cb3615f6",
+    subscription_state.Assignment.state_value: "183fea82ef48",
+    subscription_state.TopicPartitionState.__init__: "f0b391da1b87",
+    subscription_state.TopicPartitionState.consumed_to: "c7b8f0f99ce9",
+    fetcher.Fetcher._proc_fetch_request: "59bf948fff47",
     aiokafka.AIOKafkaConsumer.start: "2f1ba7044332",
     App._new_transport: "42db531312dd",
     App._new_producer_transport: "eb3b4aa6a896",
