@@ -1,11 +1,13 @@
 """Several workers as people and programs see them: all of them on each, and right answers while they come and go."""
 
+import random
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -256,7 +258,7 @@ def test_answers_are_never_late_while_workers_come_and_go_under_load(
 ) -> None:
     """While events come in, no worker ever answers with less than SQL said five seconds before."""
     system = new_system(6)
-    events = make_events(60_000, codes=CODES, users=2_000)
+    events = make_events(4_000, codes=CODES, users=2_000)
     said: list[tuple[float, dict[str, int]]] = []
     is_over = threading.Event()
 
@@ -267,8 +269,11 @@ def test_answers_are_never_late_while_workers_come_and_go_under_load(
                 said.append((time.monotonic(), dict(rows)))
 
     def publish() -> None:
-        while not is_over.is_set() and events:
-            system.publisher.publish([events.pop() for _ in range(min(500, len(events)))], per_second=1_000)
+        chance = random.Random(1)
+        # for as long as it takes: a load that ends before the last worker has gone would prove nothing
+        while not is_over.wait(0.2):
+            some = chance.sample(events, 200)
+            system.publisher.publish([event.model_copy(update={"event_id": str(uuid4())}) for event in some])
 
     def check(code: str, answer: dict[str, Any], asked_s: float) -> str | None:
         before = [counts for at_s, counts in said if at_s <= asked_s - LATE_S]
@@ -281,7 +286,6 @@ def test_answers_are_never_late_while_workers_come_and_go_under_load(
         thread.start()
     try:
         come_and_go(system, watch)
-        assert events, "the load was over before the last worker had gone"
     finally:
         is_over.set()
         for thread in threads:
