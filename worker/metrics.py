@@ -55,7 +55,7 @@ class Metrics:
             "referrals_records_rejected", "records kept as rejects", ["reason"], registry=self.registry
         )
         self._run_seconds = Histogram(
-            "referrals_run_seconds", "seconds from the delivery of a run until it is stored",
+            "referrals_run_seconds", "seconds from the start of a run until it is stored",
             buckets=_RUN_SECONDS, registry=self.registry,
         )  # fmt: skip
         self._run_records = Histogram(

@@ -30,7 +30,7 @@ class Origin(NamedTuple):
     @classmethod
     def is_carried_by(cls, record: Record) -> bool:
         """Whether the record is a copy: no producer chose its partition."""
-        return bool(record.headers) and cls._from_headers(record.headers) is not None
+        return cls._from_headers(record.headers) is not None
 
     @classmethod
     def _from_headers(cls, headers: Sequence[tuple[str, bytes | None]]) -> Self | None:

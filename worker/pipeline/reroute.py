@@ -6,7 +6,7 @@ a key, are slower, but never wrong.
 """
 
 import asyncio
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Final
 from uuid import UUID
@@ -62,13 +62,13 @@ class Misrouted:
         self._arrived = 0
         self._misrouted = 0
 
-    def note(self, records: Sequence[Record], offsets: Container[int]) -> None:
+    def note(self, records: Sequence[Record], offsets: Collection[int]) -> None:
         """Count a run's records and those at these offsets, which are misrouted; warn once they are more than a few."""
         if self._misrouted > MISROUTED_FEW:
             return
-        first = [record.offset for record in records if not Origin.is_carried_by(record)]
-        self._arrived += len(first)
-        self._misrouted += sum(offset in offsets for offset in first)
+        copies = [record.offset for record in records if record.headers and Origin.is_carried_by(record)]
+        self._arrived += len(records) - len(copies)
+        self._misrouted += len(offsets) - sum(offset in offsets for offset in copies)
         if self._misrouted > MISROUTED_FEW:
             _log.warning(
                 "records arrive on partitions that their codes do not hash to; they are sent on, which is slower: "
