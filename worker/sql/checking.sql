@@ -23,7 +23,11 @@ from (
         ('referral_positions', 'update'),
         ('referral_rejections', 'select'),
         ('referral_rejections', 'insert'),
-        ('referral_rejections', 'update')
+        ('referral_rejections', 'update'),
+        ('referral_workers', 'select'),
+        ('referral_workers', 'insert'),
+        ('referral_workers', 'update'),
+        ('referral_workers', 'delete')
 ) as needed (name, privilege)
 where not has_table_privilege(to_regclass(needed.name), needed.privilege)
 order by needed.name, needed.privilege;
