@@ -9,7 +9,8 @@ from waiting import wait_until
 
 def test_aborted_transactions_do_not_count(system: System) -> None:
     """Events of an aborted transaction are never stored, and the offsets of its markers hold nobody up."""
-    system.start_worker().wait_ready()
+    worker = system.start_worker()
+    worker.wait_ready()
     kept, aborted, last = (make_events(300, codes=5, users=20, seed=seed) for seed in (1, 2, 3))
     producer = Producer(
         {
@@ -29,6 +30,10 @@ def test_aborted_transactions_do_not_count(system: System) -> None:
             system.publisher.acknowledged |= {identity(event) for event in events}
         else:
             producer.abort_transaction(30)
+    wait_until("the committed events are stored", lambda: system.row_count() == len(kept))
+    # the ends are markers, which no worker stores
+    wait_until("nothing waits", lambda: worker.get("/api/v1/overview")[1]["lag"] == 0)
+    assert any(system.positions()[partition] < end for partition, end in system.ends().items())
     system.publisher.publish(last)
     # not the positions: a marker at the end of a partition is past what there is to deliver
     wait_until("all committed events are stored", lambda: stored_uuids(system.conn) >= system.publisher.acknowledged)
