@@ -29,6 +29,12 @@ from uses join recent using (code_uuid)
 """
 STORED = "select code_uuid, total_uses, unique_users, last_used, recent_users, recent_dates from referral_code_stats"
 
+COUNTED_HOURS = """
+select kafka_partition, date_trunc('hour', date_used, 'UTC') as hour, count(*), count(*) filter (where first_use)
+from referral_usages group by 1, 2
+"""
+STORED_HOURS = "select kafka_partition, hour, uses, first_uses from referral_hours"
+
 
 class Statistics(NamedTuple):
     """The four statistics of a code."""
@@ -45,11 +51,12 @@ def recount(conn: psycopg.Connection) -> dict[UUID, Statistics]:
 
 
 def assert_statistics_equal_rows(conn: psycopg.Connection) -> None:
-    """Stored statistics are those of the rows, and each (code, user) pair has exactly one first use."""
+    """Stored statistics and hours are those of the rows, and each (code, user) pair has exactly one first use."""
     counted = {row[0]: row[1:] for row in conn.execute(RECOUNT)}
     stored = {row[0]: row[1:] for row in conn.execute(STORED)}
     assert stored == {code: row[:5] for code, row in counted.items()}
     assert {code: row[5] for code, row in counted.items()} == {code: row[1] for code, row in counted.items()}
+    assert set(conn.execute(STORED_HOURS).fetchall()) == set(conn.execute(COUNTED_HOURS).fetchall())
 
 
 def stored_uuids(conn: psycopg.Connection) -> set[UUID]:

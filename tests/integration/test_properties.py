@@ -28,6 +28,7 @@ TABLES = {
     "referral_code_stats": (
         "code_uuid, total_uses, unique_users, last_used, kafka_partition, recent_users, recent_dates"
     ),
+    "referral_hours": "kafka_partition, hour, uses, first_uses",
     "referral_positions": "topic, partition, partition_count, next_offset, last_timestamp, last_digest",
     "referral_rejections": "id, reason, detail, value, key, headers, kafka_topic, kafka_partition, kafka_offset",
 }

@@ -95,7 +95,9 @@ def position(sql: psycopg.Connection, partition: int = 0) -> tuple | None:
 
 def everything(sql: psycopg.Connection) -> list[list[tuple]]:
     """Return all rows of all tables that a run writes."""
-    tables = ("referral_usages", "referral_code_stats", "referral_positions", "referral_rejections")
+    tables = (
+        "referral_usages", "referral_code_stats", "referral_hours", "referral_positions", "referral_rejections",
+    )  # fmt: skip
     return [sql.execute(f"select * from {table} order by 1, 2").fetchall() for table in tables]
 
 

@@ -8,7 +8,7 @@ from factories import NOW_US, usage, uuid_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.pipeline.count import Counts, count
+from worker.pipeline.count import Counts, count, count_hours
 from worker.pipeline.decode import Usage
 
 
@@ -147,3 +147,12 @@ def test_count_tells_pairs_apart_by_code():
 def test_count_of_nothing_touches_nothing():
     """No usages, nothing touched."""
     assert count([], naive([usage(1)]), set()) == ({}, [])
+
+
+def test_hours_are_those_of_the_dates_used() -> None:
+    """Uses and first uses are counted in the hour of their date, and an hour's last microsecond belongs to it."""
+    hour_us = 3_600_000_000
+    usages = [usage(n, date_us=date_us) for n, date_us in enumerate([0, hour_us - 1, hour_us, 5 * hour_us + 7])]
+    firsts = [True, False, True, False]
+    assert count_hours(usages, firsts) == {0: (2, 1), 1: (1, 1), 5: (1, 0)}
+    assert count_hours([], []) == {}

@@ -1,12 +1,15 @@
 """Counting: usages folded into the statistics of their codes. Pure; counting a run in two parts equals one."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from itertools import compress
 from typing import Final, NamedTuple
 
 from worker.pipeline.decode import Usage
 
 RECENT_MAX: Final = 5
+_HOUR_US: Final = 3_600_000_000
 
 Recent = tuple[tuple[int, bytes], ...]
 """(latest date_used in microseconds since 1970, user) of up to five distinct users, greatest first."""
@@ -56,6 +59,13 @@ def count(usages: Iterable[Usage], stats: Mapping[bytes, Counts], used: Abstract
         if len(recent) < RECENT_MAX or date_us >= recent[-1][0]:
             _note_recent(recent, (date_us, user))
     return Counted({code: tally.counts() for code, tally in tallies.items()}, first_uses)
+
+
+def count_hours(usages: Iterable[Usage], first_uses: Iterable[bool]) -> dict[int, tuple[int, int]]:
+    """Return uses and first uses by hour of `date_used`, in hours since 1970; `first_uses` is `Counted`'s."""
+    hours = [usage.date_us // _HOUR_US for usage in usages]
+    uses, firsts = Counter(hours), Counter(compress(hours, first_uses))
+    return {hour: (count, firsts[hour]) for hour, count in uses.items()}
 
 
 class _Tally:

@@ -16,7 +16,7 @@ from psycopg.errors import UniqueViolation
 from schemas import Reason
 from worker.errors import StoreRefusedError, StoreUnavailableError
 from worker.pipeline.binary import counts_rows, read_recent, usage_rows, uuid_array
-from worker.pipeline.count import Counts, count
+from worker.pipeline.count import Counts, count, count_hours
 from worker.pipeline.decode import Decoder, Reject, Usage
 from worker.pipeline.first_use import PairFilter, find_used
 from worker.pipeline.record import Record
@@ -195,6 +195,7 @@ async def _store(conn: AsyncConnection, run: DecodedRun, held: Held, known: set[
             await _copy(cursor, "copy_usages", usage_rows(rows, run.partition))
             await _copy(cursor, "copy_touched", counts_rows(sorted(touched.items()), run.partition))
             await cursor.execute(queries["write_stats"])
+            await _write_hours(cursor, run.partition, count_hours(usages, first_uses))
         if rejects:
             await write_rejects(cursor, rejects)
         if run.next_offset > position:
@@ -231,6 +232,14 @@ def _without_known(usages: Sequence[Usage], known: set[bytes]) -> list[Usage]:
 async def _copy(cursor: AsyncCursor, name: str, rows: bytes) -> None:
     async with cursor.copy(queries[name]) as copy:
         await copy.write(rows)
+
+
+async def _write_hours(cursor: AsyncCursor, partition: int, hours: dict[int, tuple[int, int]]) -> None:
+    uses, first_uses = zip(*hours.values(), strict=True)
+    await cursor.execute(
+        queries["write_hours"],
+        {"partition": partition, "hours": list(hours), "uses": list(uses), "first_uses": list(first_uses)},
+    )
 
 
 async def _find_known(conn: AsyncConnection, usages: Sequence[Usage]) -> set[bytes]:

@@ -37,6 +37,15 @@ create table referral_code_stats (
 -- a partition's statistics, loaded when it is assigned
 create index referral_code_stats_partition on referral_code_stats (kafka_partition);
 
+-- uses over time of all codes: those of a partition's rows in an hour, written in the transaction of the rows
+create table referral_hours (
+    kafka_partition integer not null,
+    hour timestamptz not null,
+    uses bigint not null,
+    first_uses bigint not null,
+    primary key (kafka_partition, hour)
+) with (fillfactor = 70); -- the present hour is updated by every run
+
 -- what is below next_offset is done for good; what is not never happened
 create table referral_positions (
     topic text not null,

@@ -84,6 +84,14 @@ set total_uses = excluded.total_uses,
     recent_users = excluded.recent_users,
     recent_dates = excluded.recent_dates;
 
+-- write_hours -- adds a run's uses to their hours; the position's lock makes this partition their only writer
+insert into referral_hours (kafka_partition, hour, uses, first_uses)
+select %(partition)s, to_timestamp(counted.hour * 3600), counted.uses, counted.first_uses
+from unnest(%(hours)s::bigint[], %(uses)s::bigint[], %(first_uses)s::bigint[]) as counted (hour, uses, first_uses)
+on conflict (kafka_partition, hour) do update
+set uses = referral_hours.uses + excluded.uses,
+    first_uses = referral_hours.first_uses + excluded.first_uses;
+
 -- write_reject -- a record that can never be stored; a replay inserts nothing
 insert into referral_rejections
     (id, reason, detail, value, value_bytes, key, headers, kafka_topic, kafka_partition, kafka_offset, kafka_timestamp)
