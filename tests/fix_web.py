@@ -152,7 +152,7 @@ async def web(
     intake = UsageIntake("referral-usages", 8, decoder=Decoder("referral-usages", future_max_s=300), send=topic.send)
     metrics = Metrics("1.2.3", lambda _now_s: [Progress(0, 41, 1, 0.5), Progress(3, 7, None, None)])
     overview = OverviewReader(database, PARTITIONS)
-    app = create_web(Reader(database), table, health, "1.2.3", intake, overview, metrics)
+    app = create_web(Reader(database, "referral-usages"), table, health, "1.2.3", intake, overview, metrics)
     # as a server does, answer an unexpected error instead of raising it here
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with database, httpx.AsyncClient(transport=transport, base_url="http://worker") as client:

@@ -90,7 +90,10 @@ def build(
         fail=lambda error: process.fail(error),  # noqa: PLW0108 - as above
     )
     overview = OverviewReader(database, partition_count)
-    web = WebServer(create_web(Reader(database), table, health, VERSION, intake, overview, metrics), web_socket)
+    web = WebServer(
+        create_web(Reader(database, settings.usages_topic), table, health, VERSION, intake, overview, metrics),
+        web_socket,
+    )
     process = WorkerProcess(
         app,
         database,

@@ -12,6 +12,7 @@ from worker.commands.migrate import run_migrations
 from worker.commands.publish import publish
 from worker.commands.repair import run_repair
 from worker.commands.skip import run_skip
+from worker.commands.stats import show_stats
 from worker.commands.topics import topics
 from worker.commands.verify import run_verify
 from worker.commands.worker import run_worker
@@ -30,6 +31,7 @@ cli.command("config")(config)
 cli.command("verify")(run_verify)
 cli.command("repair")(run_repair)
 cli.command("skip")(run_skip)
+cli.command("stats")(show_stats)
 
 
 def _say_version(wanted: bool) -> None:

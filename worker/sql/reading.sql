@@ -59,6 +59,34 @@ select coalesce(sum(total_uses), 0)::bigint as total_uses,
        coalesce(sum(unique_users), 0)::bigint as first_uses,
        (select count(*) from referral_rejections) as rejected
 from referral_code_stats;
+-- read_code_timeline -- usages of a code by bucket, empty ones included; a probe of referral_usages_code for each bucket,
+-- and no grouping: the planner takes each date for a group of its own and would rather read the whole table
+select bucket.start, counted.uses, counted.first_uses
+from generate_series(%(first_bucket)s::timestamptz, %(to)s, %(width)s) as bucket (start)
+cross join lateral (
+    select count(*) as uses, count(*) filter (where first_use) as first_uses
+    from referral_usages
+    where code_uuid = %(code_uuid)s
+        and date_used >= greatest(bucket.start, %(start)s)
+        and date_used < least(bucket.start + %(width)s, %(to)s)
+) as counted
+where bucket.start < %(to)s
+order by bucket.start;
+
+-- read_user_codes -- a page of the codes that a user has used, the one used last first; by referral_usages_user
+select code_uuid, count(*) as uses, min(date_used) as first_used, max(date_used) as last_used
+from referral_usages
+where used_by_uuid = %(used_by_uuid)s
+group by code_uuid
+having (max(date_used), code_uuid) < (%(before)s, %(before_uuid)s)
+order by last_used desc, code_uuid desc
+limit %(count)s;
+
+-- read_usage -- one usage and where it was stored from; a database's rows come from one topic
+select uuid, code_uuid, used_by_uuid, date_used, first_use,
+       %(topic)s as topic, kafka_partition as partition, kafka_offset as "offset"
+from referral_usages
+where uuid = %(uuid)s;
 
 -- read_top_codes -- the most used codes; reads all statistics, whose changing columns no index holds
 select code_uuid, total_uses, unique_users, last_used

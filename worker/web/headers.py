@@ -45,7 +45,7 @@ class AnswerHeaders:
                 message = {**message, "body": b""}
             await send(message)
 
-        await self._app({**scope, "method": "GET"} if is_head else scope, receive, send_on)
+        await self._app({**scope, "method": "GET", "is_head": True} if is_head else scope, receive, send_on)
 
 
 def add_headers(path: str, headers: MutableHeaders) -> None:

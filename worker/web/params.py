@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Annotated, Any, Final
 
 from fastapi import Path, Query
@@ -16,17 +17,21 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     WrapValidator,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from schemas.fields import DATE_PATTERN, AwareDate, UuidText
-from worker.web.cursor import Position, read_cursor
+from schemas.stats import CODE_EXAMPLE, USAGE_EXAMPLE, USER_EXAMPLE
+from worker.web.cursor import Position, read_cursor, write_cursor
 
 LIMIT_MAX: Final = 1000
 LIMIT_DEFAULT: Final = 50
-UUID_EXAMPLE: Final = "0190a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"
+BUCKETS_MAX: Final = 2000
+UUID_EXAMPLE: Final = CODE_EXAMPLE
+_EXAMPLE_DATE: Final = datetime(2026, 1, 31, 12, tzinfo=UTC)
 # a bound that is not given: no stored usage is outside of these
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
@@ -83,15 +88,17 @@ def _check_cursor(value: str) -> str:
 
 UuidParam = Annotated[UuidText, _explaining(lambda _value: _UUID_FORM)]
 CodeUuid = Annotated[UuidParam, Path(description="the referral code, in any case", examples=[UUID_EXAMPLE])]
-UserUuid = Annotated[UuidParam, Path(description="the user, in any case", examples=[UUID_EXAMPLE])]
-DateParam = Annotated[AwareDate, _explaining(_explain_date)]
+UserUuid = Annotated[UuidParam, Path(description="the user, in any case", examples=[USER_EXAMPLE])]
+UsageUuid = Annotated[UuidParam, Path(description="the usage, in any case", examples=[USAGE_EXAMPLE])]
+UsedBy = Annotated[UuidParam | None, Field(description="only usages by this user", examples=[USER_EXAMPLE])]
+DateParam = Annotated[AwareDate, _explaining(_explain_date), AfterValidator(_to_utc)]
 Limit = Annotated[
     int,
     Field(ge=1, le=LIMIT_MAX),
     _explaining(lambda _value: f"not a whole number from 1 to {LIMIT_MAX}"),
     BeforeValidator(_check_limit),
 ]
-Cursor = Annotated[str, AfterValidator(_check_cursor)]
+Cursor = Annotated[str, AfterValidator(_check_cursor), WithJsonSchema({"type": "string", "format": "cursor"})]
 CursorParam = Annotated[Cursor | None, Query(alias="cursor")]
 
 _UUID: Final = TypeAdapter[str](UuidText)
@@ -105,20 +112,21 @@ def read_uuid(text: str) -> str | None:
         return None
 
 
-class HistoryQuery(BaseModel):
-    """Which part of a history; an unknown parameter is refused, as a misspelt filter would show too much."""
+class _Query(BaseModel):
+    """Parameters of a call; an unknown one is refused, as a misspelt filter would show too much."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    from_: DateParam | None = Field(None, alias="from", description="earliest date_used, inclusive")
-    to: DateParam | None = Field(None, description="latest date_used, exclusive")
-    limit: Limit = Field(LIMIT_DEFAULT, description="usages on a page")
-    cursor: Cursor | None = Field(None, description="`next_cursor` of the page before")
 
-    @field_validator("from_", "to")
-    @classmethod
-    def _check_calendar(cls, value: datetime | None) -> datetime | None:
-        return None if value is None else _to_utc(value)
+class SpanQuery(_Query):
+    """Which usages by their date."""
+
+    from_: DateParam | None = Field(
+        None, alias="from", description="earliest date_used, inclusive", examples=["2026-01-01T00:00:00Z"]
+    )
+    to: DateParam | None = Field(
+        None, description="latest date_used, exclusive", examples=["2026-02-01T00:00:00+01:00"]
+    )
 
     @field_validator("to")
     @classmethod
@@ -134,13 +142,110 @@ class HistoryQuery(BaseModel):
         return self.from_ or _EARLIEST
 
     @property
+    def end(self) -> Position:
+        """The place that all usages wanted come after."""
+        return Position.at(self.to or _LATEST)
+
+
+class CodeSpanQuery(SpanQuery):
+    """Which usages of a code."""
+
+    used_by: UsedBy = None
+
+
+class PageQuery(_Query):
+    """Which part of a list."""
+
+    limit: Limit = Field(LIMIT_DEFAULT, description="items on a page", examples=[LIMIT_DEFAULT])
+    cursor: Cursor | None = Field(
+        None, description="`next_cursor` of the page before", examples=[write_cursor(Position.at(_EXAMPLE_DATE))]
+    )
+
+    @property
+    def before(self) -> Position:
+        """The place after which the page starts."""
+        return Position.at(_LATEST) if self.cursor is None else read_cursor(self.cursor)
+
+
+class HistoryQuery(PageQuery, SpanQuery):
+    """Which part of a history."""
+
+    @property
     def before(self) -> Position:
         """The place after which the page starts: the cursor's, or that of `to` when it is further on."""
-        end = Position.at(self.to or _LATEST)
-        return end if self.cursor is None else min(end, read_cursor(self.cursor))
+        return min(self.end, super().before)
 
 
 class CodeHistoryQuery(HistoryQuery):
     """Which part of a code's history."""
 
-    used_by: UuidParam | None = Field(None, description="only usages by this user")
+    used_by: UsedBy = None
+
+
+class Bucket(StrEnum):
+    """How long the buckets of a timeline are, which begin when hours and days of UTC do."""
+
+    HOUR = "hour"
+    DAY = "day"
+
+    @property
+    def width(self) -> timedelta:
+        """The length of one bucket."""
+        return timedelta(hours=1) if self is Bucket.HOUR else timedelta(days=1)
+
+    @property
+    def default_span(self) -> timedelta:
+        """The time before `to` that is shown when no `from` is given."""
+        return timedelta(hours=24) if self is Bucket.HOUR else timedelta(days=30)
+
+
+class TimelineQuery(SpanQuery):
+    """Which usages of a code, and in what buckets they are counted."""
+
+    from_: DateParam | None = Field(
+        None,
+        alias="from",
+        description="earliest date_used, inclusive; default: 30 days before `to`, 24 hours with buckets of one",
+        examples=["2026-01-01T00:00:00Z"],
+    )
+    to: DateParam = Field(
+        default_factory=lambda: datetime.now(UTC),
+        validate_default=True,
+        description="latest date_used, exclusive; default: now",
+        examples=["2026-02-01T00:00:00+01:00"],
+    )
+    # after the two that its check needs
+    bucket: Bucket = Field(Bucket.DAY, validate_default=True, description="length of a bucket", examples=["day"])
+
+    @field_validator("bucket")
+    @classmethod
+    def _check_count(cls, bucket: Bucket, info: ValidationInfo) -> Bucket:
+        earliest, latest = info.data.get("from_"), info.data.get("to")
+        if earliest is None or latest is None:
+            return bucket
+        count = -((_floor(earliest, bucket.width) - latest) // bucket.width)
+        if count > BUCKETS_MAX:
+            remedy = "choose a later `from` or an earlier `to`"
+            if bucket is Bucket.HOUR:
+                remedy += ", or buckets of a day"
+            raise _refuse(
+                bucket.value, f"too short for this span: {count:,} buckets, at most {BUCKETS_MAX:,} are shown; {remedy}"
+            )
+        return bucket
+
+    @property
+    def start(self) -> datetime:
+        """The earliest date_used wanted."""
+        if self.from_ is not None:
+            return self.from_
+        return self.to - min(self.bucket.default_span, self.to - _EARLIEST)
+
+    @property
+    def first_bucket(self) -> datetime:
+        """Where the bucket of the earliest date_used begins."""
+        return _floor(self.start, self.bucket.width)
+
+
+def _floor(date: datetime, width: timedelta) -> datetime:
+    # the first day of the calendar begins a bucket, so none begins before it
+    return date - (date - _EARLIEST) % width

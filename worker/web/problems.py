@@ -108,7 +108,7 @@ def described(*statuses: HTTPStatus) -> dict[int | str, dict[str, object]]:
 def _explain_http(request: Request, error: HTTPException) -> Failure:
     status = HTTPStatus(error.status_code)
     headers = dict(error.headers or {})
-    if status is HTTPStatus.NOT_FOUND:
+    if status is HTTPStatus.NOT_FOUND and error.detail == status.phrase:
         detail = f"there is nothing at {request.url.path!r}; /docs lists what there is"
     elif status is HTTPStatus.METHOD_NOT_ALLOWED:
         detail = f"{request.method} is not possible here; use {headers.get('allow', headers.get('Allow', 'GET'))}"

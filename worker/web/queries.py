@@ -1,17 +1,27 @@
 """What readers ask of PostgreSQL: one named statement each, answered as models of `schemas.stats`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from psycopg.rows import class_row
 from pydantic import BaseModel
 
-from schemas.stats import CodeStats, Usage, UsageHistory, UserCode
+from schemas.stats import (
+    CodeStats,
+    StoredUsage,
+    Timeline,
+    TimelineBucket,
+    Usage,
+    UsageHistory,
+    UsedCode,
+    UsedCodes,
+    UserCode,
+)
 from worker.database import Database
 from worker.sql import queries
 from worker.web.cursor import Position, write_cursor
-from worker.web.params import HistoryQuery
+from worker.web.params import PageQuery, TimelineQuery
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -29,6 +39,22 @@ class _UserCodeRow(BaseModel):
     last_used: datetime | None
 
 
+class HistoryPage(Protocol):
+    """Which part of a history: what callers ask for, and what a file takes at a time."""
+
+    @property
+    def start(self) -> datetime:
+        """The earliest date_used wanted."""
+
+    @property
+    def before(self) -> Position:
+        """The place after which the page starts."""
+
+    @property
+    def limit(self) -> int:
+        """The most usages wanted."""
+
+
 class Reader:
     """
     Answers from committed rows.
@@ -37,8 +63,9 @@ class Reader:
     StoreUnavailableError when PostgreSQL is down or slow: never an answer that only looks like zero.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, usages_topic: str) -> None:
         self._database = database
+        self._usages_topic = usages_topic
 
     async def code_stats(self, code_uuid: str) -> CodeStats:
         """Return the statistics of a code; zeros when no usage of it is stored."""
@@ -49,15 +76,44 @@ class Reader:
             )
         return CodeStats.model_validate({"code_uuid": code_uuid, "source": "database", **dict(rows[0])})
 
-    async def code_usages(self, code_uuid: str, query: HistoryQuery, used_by: str | None = None) -> UsageHistory:
+    async def code_usages(self, code_uuid: str, query: HistoryPage, used_by: str | None = None) -> UsageHistory:
         """Return a page of a code's history, of one user when `used_by` is given."""
         if used_by is None:
             return await self._history("read_code_usages", {"code_uuid": code_uuid}, query)
         return await self._history("read_code_usages_of_user", {"code_uuid": code_uuid, "used_by_uuid": used_by}, query)
 
-    async def user_usages(self, used_by_uuid: str, query: HistoryQuery) -> UsageHistory:
+    async def code_timeline(self, code_uuid: str, query: TimelineQuery) -> Timeline:
+        """Return the usages of a code by bucket."""
+        params = {
+            "code_uuid": code_uuid,
+            "first_bucket": query.first_bucket,
+            "width": query.bucket.width,
+            "start": query.start,
+            "to": query.to,
+        }
+        return Timeline(items=await self._fetch("read_code_timeline", params, TimelineBucket))
+
+    async def usage(self, uuid: str) -> StoredUsage | None:
+        """Return one usage with where it was stored from; None when it is not stored."""
+        rows = await self._fetch("read_usage", {"uuid": uuid, "topic": self._usages_topic}, StoredUsage)
+        return rows[0] if rows else None
+
+    async def user_usages(self, used_by_uuid: str, query: HistoryPage) -> UsageHistory:
         """Return a page of a user's history."""
         return await self._history("read_user_usages", {"used_by_uuid": used_by_uuid}, query)
+
+    async def user_codes(self, used_by_uuid: str, query: PageQuery) -> UsedCodes:
+        """Return a page of the codes that a user has used."""
+        before, before_uuid = query.before
+        params = {
+            "used_by_uuid": used_by_uuid,
+            "before": before,
+            "before_uuid": before_uuid,
+            "count": query.limit + 1,
+        }
+        found = await self._fetch("read_user_codes", params, UsedCode)
+        items, next_cursor = _cut(found, query.limit, lambda code: Position(code.last_used, code.code_uuid))
+        return UsedCodes(items=items, next_cursor=next_cursor)
 
     async def user_code(self, used_by_uuid: str, code_uuid: str) -> UserCode:
         """Return whether a user has used a code, how often and when."""
@@ -65,17 +121,21 @@ class Reader:
         (row,) = await self._fetch("read_user_code", params, _UserCodeRow)
         return UserCode(used=row.uses > 0, uses=row.uses, first_used=row.first_used, last_used=row.last_used)
 
-    async def _history(self, name: str, params: Mapping[str, object], query: HistoryQuery) -> UsageHistory:
+    async def _history(self, name: str, params: Mapping[str, object], query: HistoryPage) -> UsageHistory:
         # one more than the page holds tells whether there is another
         before, before_uuid = query.before
         bounds = {"start": query.start, "before": before, "before_uuid": before_uuid, "count": query.limit + 1}
-        usages = await self._fetch(name, {**params, **bounds}, Usage)
-        items = usages[: query.limit]
-        is_last = len(usages) <= query.limit
-        next_cursor = None if is_last else write_cursor(Position(items[-1].date_used, items[-1].uuid))
+        found = await self._fetch(name, {**params, **bounds}, Usage)
+        items, next_cursor = _cut(found, query.limit, lambda usage: Position(usage.date_used, usage.uuid))
         return UsageHistory(items=items, next_cursor=next_cursor)
 
     async def _fetch(self, name: str, params: Mapping[str, object], model: type[Model]) -> list[Model]:
         async with self._database.reading() as conn, conn.cursor(row_factory=class_row(model)) as cursor:
             await cursor.execute(queries[name], params)
             return await cursor.fetchall()
+
+
+def _cut(found: list[Model], limit: int, place: Callable[[Model], Position]) -> tuple[list[Model], str | None]:
+    """Return the page and the cursor of the next one, of up to `limit` + 1 items found."""
+    items = found[:limit]
+    return items, None if len(found) <= limit else write_cursor(place(items[-1]))

@@ -8,6 +8,7 @@ from worker.publishing.intake import UsageIntake
 from worker.web.api.codes import create_codes
 from worker.web.api.overview import create_overview
 from worker.web.api.publishing import create_publishing
+from worker.web.api.usages import create_usages
 from worker.web.api.users import create_users
 from worker.web.overview import OverviewReader
 from worker.web.problems import described
@@ -24,4 +25,5 @@ def create_api(reader: Reader, stats_reader: StatsReader, intake: UsageIntake, o
     api.include_router(create_users(reader))
     api.include_router(create_publishing(intake))
     api.include_router(create_overview(overview))
+    api.include_router(create_usages(reader))
     return api

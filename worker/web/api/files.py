@@ -1,0 +1,136 @@
+"""Histories as files, CSV or JSON: read page by page and sent as they are read, in constant memory."""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import HTTPException, Request
+from fastapi.responses import Response, StreamingResponse
+from pydantic import TypeAdapter
+
+from schemas.stats import USAGE, Usage, UsageHistory
+from worker.web.cursor import Position
+from worker.web.params import SpanQuery
+from worker.web.problems import described
+from worker.web.queries import HistoryPage
+
+# the worker's loop writes a page in some 20 ms, between which it does its other work
+_PAGE_USAGES: Final = 2000
+_USAGES: Final = TypeAdapter(list[Usage])
+
+
+@dataclass(frozen=True)
+class _Page:
+    start: datetime
+    before: Position
+    limit: int = _PAGE_USAGES
+
+
+@dataclass(frozen=True)
+class FileForm:
+    """How usages are written to a file: its head, pages with something in between, its tail."""
+
+    extension: str
+    media_type: str
+    head: bytes
+    write: Callable[[list[Usage]], bytes]
+    between: bytes
+    tail: bytes
+    schema: dict[str, Any]
+    example: object
+
+    @property
+    def described(self) -> dict[int | str, dict[str, Any]]:
+        """What OpenAPI shows for the answers."""
+        content = {self.media_type: {"schema": self.schema, "example": self.example}}
+        return {
+            HTTPStatus.OK.value: {"description": "the whole history, sent as it is read", "content": content},
+            **described(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED),
+        }
+
+
+def _write_csv(usages: list[Usage]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerows(
+        (usage.uuid, usage.code_uuid, usage.used_by_uuid, _iso(usage.date_used), str(usage.first_use).lower())
+        for usage in usages
+    )
+    return text.getvalue().encode()
+
+
+def _write_json(usages: list[Usage]) -> bytes:
+    return _USAGES.dump_json(usages)[1:-1]
+
+
+def _iso(date: datetime) -> str:
+    # as in JSON
+    return date.isoformat().replace("+00:00", "Z")
+
+
+_HEADER: Final = ",".join(Usage.model_fields) + "\r\n"
+
+CSV: Final = FileForm(
+    extension="csv",
+    media_type="text/csv; charset=utf-8",
+    head=_HEADER.encode(),
+    write=_write_csv,
+    between=b"",
+    tail=b"",
+    schema={"type": "string"},
+    example=_HEADER + _write_csv([Usage.model_validate(USAGE)]).decode(),
+)
+JSON: Final = FileForm(
+    extension="json",
+    media_type="application/json",
+    head=b"[",
+    write=_write_json,
+    between=b",\n",
+    tail=b"]\n",
+    schema={"type": "array", "items": {"$ref": "#/components/schemas/Usage"}},
+    example=[USAGE],
+)
+
+
+async def history_file(
+    request: Request, form: FileForm, name: str, span: SpanQuery, read: Callable[[HistoryPage], Awaitable[UsageHistory]]
+) -> Response:
+    """
+    Return the answer that sends a whole history, read in pages as the caller takes them.
+
+    No connection is held between two pages. A failure breaks the connection, which HTTP/1.1 tells from an end.
+
+    Args:
+        name: of the file, without its extension.
+        read: reads one page.
+    Raises:
+        StoreUnavailableError: the first page could not be read; nothing was sent.
+        HTTPException: the caller speaks HTTP/1.0, to which a broken connection is the end of the file.
+    """
+    if request.scope["http_version"] == "1.0":
+        raise HTTPException(
+            HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
+            "files are sent over HTTP/1.1 and later alone, where a file that was cut short cannot be taken for a whole "
+            "one; of a proxy in between, raise the version that it speaks to this server",
+        )
+    page = _Page(span.start, span.end)
+    first = await read(page)
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{form.extension}"'}
+    # of HEAD the rest would be read for nobody
+    parts = () if "is_head" in request.scope else _parts(form, page.start, first, read)
+    return StreamingResponse(parts, headers=headers, media_type=form.media_type)
+
+
+async def _parts(
+    form: FileForm, start: datetime, history: UsageHistory, read: Callable[[HistoryPage], Awaitable[UsageHistory]]
+) -> AsyncIterator[bytes]:
+    yield form.head + form.write(history.items)
+    while history.next_cursor is not None:
+        last = history.items[-1]
+        history = await read(_Page(start, Position(last.date_used, last.uuid)))
+        if history.items:
+            yield form.between + form.write(history.items)
+    yield form.tail
