@@ -9,6 +9,7 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
+from fastapi import FastAPI
 from psycopg import sql
 
 from worker.database import Database
@@ -114,6 +115,16 @@ class Rows:
         """Return what SQL says."""
         return self.conn.execute(sql.SQL(statement), params).fetchall()
 
+    def fill(self, count: int, code_uuid: str, used_by_uuid: str, start: datetime) -> None:
+        """Store so many usages of a code by a user, a second apart, without statistics."""
+        self.conn.execute(
+            "insert into referral_usages"
+            " (uuid, code_uuid, used_by_uuid, date_used, first_use, kafka_partition, kafka_offset)"
+            " select gen_random_uuid(), %s, %s, %s + n * interval '1 second', n = 0, 0, n"
+            " from generate_series(0, %s - 1) as n",
+            [code_uuid, used_by_uuid, start, count],
+        )
+
 
 @pytest.fixture
 def rows(database_url: str) -> Iterator[Rows]:
@@ -135,6 +146,19 @@ def health() -> HandHealth:
     return HandHealth()
 
 
+def new_database(url: str) -> Database:
+    """Return connections for readers that give up after a second."""
+    return Database(Settings(database_url=url, connect_timeout_s=1, read_timeout_s=1, reader_connections=2))
+
+
+def new_app(database: Database, table: HandTable, health: HandHealth, topic: HandTopic) -> FastAPI:
+    """Return the web application as a worker makes it."""
+    intake = UsageIntake("referral-usages", 8, decoder=Decoder("referral-usages", future_max_s=300), send=topic.send)
+    metrics = Metrics("1.2.3", lambda _now_s: [Progress(0, 41, 1, 0.5), Progress(3, 7, None, None)])
+    overview = OverviewReader(database, PARTITIONS)
+    return create_web(Reader(database, "referral-usages"), table, health, "1.2.3", intake, overview, metrics)
+
+
 @pytest.fixture
 def topic() -> HandTopic:
     """A usages topic that takes everything."""
@@ -142,18 +166,17 @@ def topic() -> HandTopic:
 
 
 @pytest.fixture
-async def web(
-    database_url: str, table: HandTable, health: HandHealth, topic: HandTopic
-) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the web application, whose requests reach the test's database."""
-    database = Database(
-        Settings(database_url=database_url, connect_timeout_s=1, read_timeout_s=1, reader_connections=2)
-    )
-    intake = UsageIntake("referral-usages", 8, decoder=Decoder("referral-usages", future_max_s=300), send=topic.send)
-    metrics = Metrics("1.2.3", lambda _now_s: [Progress(0, 41, 1, 0.5), Progress(3, 7, None, None)])
-    overview = OverviewReader(database, PARTITIONS)
-    app = create_web(Reader(database, "referral-usages"), table, health, "1.2.3", intake, overview, metrics)
+async def web_app(database_url: str, table: HandTable, health: HandHealth, topic: HandTopic) -> AsyncIterator[FastAPI]:
+    """The web application, whose requests reach the test's database."""
+    database = new_database(database_url)
+    async with database:
+        yield new_app(database, table, health, topic)
+
+
+@pytest.fixture
+async def web(web_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the web application."""
     # as a server does, answer an unexpected error instead of raising it here
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with database, httpx.AsyncClient(transport=transport, base_url="http://worker") as client:
+    transport = httpx.ASGITransport(web_app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://worker") as client:
         yield client

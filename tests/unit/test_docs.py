@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from annotated_types import Ge, Gt, Le, Lt
+from fix_web import HandHealth, HandTable, HandTopic, new_app, new_database
 from pydantic.fields import FieldInfo
 
 from schemas import Reason
@@ -83,6 +84,19 @@ def test_metrics_are_documented() -> None:
     families = Metrics("1.2.3", lambda _now_s: []).registry.collect()
     names = [f"{family.name}_total" if family.type == "counter" else family.name for family in families]
     assert sorted(names) == sorted(re.findall(r"^\| `(referrals_\w+)`", read("docs/running.md"), re.MULTILINE))
+
+
+def test_calls_are_documented() -> None:
+    """Each call of the API has one row in docs/api.md and a path in an example of it, and no other row is there."""
+    app = new_app(new_database("postgresql://nowhere/"), HandTable(), HandHealth(), HandTopic())
+    calls = {f"{method.upper()} {path}" for path, methods in app.openapi()["paths"].items() for method in methods}
+    page = read("docs/api.md")
+    rows = set(re.findall(r"^\| `([A-Z]+ /[^`]*)` \|", page, re.MULTILINE))
+    assert calls - rows == set(), "calls without a row in docs/api.md"
+    assert rows - calls == set(), "rows in docs/api.md of calls that are not there"
+    shown = [re.sub(r"\$\w+", "{}", path) for path in re.findall(r'^curl .*"\$url([^"?]+)', page, re.MULTILINE)]
+    wanted = {re.sub(r"{\w+}", "{}", call.split()[1]) for call in calls}
+    assert wanted - set(shown) == set(), "calls without an example in docs/api.md"
 
 
 def test_readme_commands_exist() -> None:

@@ -59,6 +59,7 @@ select coalesce(sum(total_uses), 0)::bigint as total_uses,
        coalesce(sum(unique_users), 0)::bigint as first_uses,
        (select count(*) from referral_rejections) as rejected
 from referral_code_stats;
+
 -- read_code_timeline -- usages of a code by bucket, empty ones included; a probe of referral_usages_code for each bucket,
 -- and no grouping: the planner takes each date for a group of its own and would rather read the whole table
 select bucket.start, counted.uses, counted.first_uses

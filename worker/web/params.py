@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from schemas.fields import DATE_PATTERN, AwareDate, UuidText
+from schemas.fields import DATE_PATTERN, UUID_PATTERN, AwareDate, UuidText
 from schemas.stats import CODE_EXAMPLE, USAGE_EXAMPLE, USER_EXAMPLE
 from worker.web.cursor import Position, read_cursor, write_cursor
 
@@ -86,11 +86,16 @@ def _check_cursor(value: str) -> str:
     return value
 
 
+# what OpenAPI shows of parameters that may be absent, but are never null: a query string has no null
+_TEXT_UUID: Final = WithJsonSchema({"type": "string", "pattern": UUID_PATTERN})
+_TEXT_DATE: Final = WithJsonSchema({"type": "string", "format": "date-time"})
+_TEXT_CURSOR: Final = WithJsonSchema({"type": "string", "format": "cursor"})
+
 UuidParam = Annotated[UuidText, _explaining(lambda _value: _UUID_FORM)]
 CodeUuid = Annotated[UuidParam, Path(description="the referral code, in any case", examples=[UUID_EXAMPLE])]
 UserUuid = Annotated[UuidParam, Path(description="the user, in any case", examples=[USER_EXAMPLE])]
 UsageUuid = Annotated[UuidParam, Path(description="the usage, in any case", examples=[USAGE_EXAMPLE])]
-UsedBy = Annotated[UuidParam | None, Field(description="only usages by this user", examples=[USER_EXAMPLE])]
+UsedBy = Annotated[UuidParam | None, _TEXT_UUID, Field(description="only usages by this user", examples=[USER_EXAMPLE])]
 DateParam = Annotated[AwareDate, _explaining(_explain_date), AfterValidator(_to_utc)]
 Limit = Annotated[
     int,
@@ -98,7 +103,7 @@ Limit = Annotated[
     _explaining(lambda _value: f"not a whole number from 1 to {LIMIT_MAX}"),
     BeforeValidator(_check_limit),
 ]
-Cursor = Annotated[str, AfterValidator(_check_cursor), WithJsonSchema({"type": "string", "format": "cursor"})]
+Cursor = Annotated[str, AfterValidator(_check_cursor)]
 CursorParam = Annotated[Cursor | None, Query(alias="cursor")]
 
 _UUID: Final = TypeAdapter[str](UuidText)
@@ -121,10 +126,10 @@ class _Query(BaseModel):
 class SpanQuery(_Query):
     """Which usages by their date."""
 
-    from_: DateParam | None = Field(
+    from_: Annotated[DateParam | None, _TEXT_DATE] = Field(
         None, alias="from", description="earliest date_used, inclusive", examples=["2026-01-01T00:00:00Z"]
     )
-    to: DateParam | None = Field(
+    to: Annotated[DateParam | None, _TEXT_DATE] = Field(
         None, description="latest date_used, exclusive", examples=["2026-02-01T00:00:00+01:00"]
     )
 
@@ -157,7 +162,7 @@ class PageQuery(_Query):
     """Which part of a list."""
 
     limit: Limit = Field(LIMIT_DEFAULT, description="items on a page", examples=[LIMIT_DEFAULT])
-    cursor: Cursor | None = Field(
+    cursor: Annotated[Cursor | None, _TEXT_CURSOR] = Field(
         None, description="`next_cursor` of the page before", examples=[write_cursor(Position.at(_EXAMPLE_DATE))]
     )
 
@@ -202,13 +207,13 @@ class Bucket(StrEnum):
 class TimelineQuery(SpanQuery):
     """Which usages of a code, and in what buckets they are counted."""
 
-    from_: DateParam | None = Field(
+    from_: Annotated[DateParam | None, _TEXT_DATE] = Field(
         None,
         alias="from",
         description="earliest date_used, inclusive; default: 30 days before `to`, 24 hours with buckets of one",
         examples=["2026-01-01T00:00:00Z"],
     )
-    to: DateParam = Field(
+    to: Annotated[DateParam, _TEXT_DATE] = Field(
         default_factory=lambda: datetime.now(UTC),
         validate_default=True,
         description="latest date_used, exclusive; default: now",
