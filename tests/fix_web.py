@@ -124,6 +124,8 @@ class Rows:
             " from generate_series(0, %s - 1) as n",
             [code_uuid, used_by_uuid, start, count],
         )
+        # the server does so by itself, but later
+        self.conn.execute("analyze referral_usages")
 
 
 @pytest.fixture

@@ -69,8 +69,12 @@ class SlowClient:
 
     async def take(self):
         """Return the next part; None after the last."""
-        async with asyncio.timeout(30):
-            message = await self._parts.get()
+        part = asyncio.ensure_future(self._parts.get())
+        await asyncio.wait([part, self._request], timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        if not part.done():
+            part.cancel()
+            raise AssertionError("no part came") from self._request.exception() if self._request.done() else None
+        message = part.result()
         return message["body"] if message["more_body"] else None
 
 

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from worker.metrics import Metrics
 
@@ -23,6 +23,8 @@ class Health(Protocol):
 
 class ProbeAnswer(BaseModel):
     """What a probe says."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok", "reasons": []}]})
 
     status: Literal["ok", "unavailable"]
     reasons: list[str] = Field(description="why not, one sentence each; empty when ok")
