@@ -87,15 +87,18 @@ def _check_cursor(value: str) -> str:
 
 
 # what OpenAPI shows of parameters that may be absent, but are never null: a query string has no null
-_TEXT_UUID: Final = WithJsonSchema({"type": "string", "pattern": UUID_PATTERN})
-_TEXT_DATE: Final = WithJsonSchema({"type": "string", "format": "date-time"})
-_TEXT_CURSOR: Final = WithJsonSchema({"type": "string", "format": "cursor"})
+_TEXT_UUID: Final = WithJsonSchema({"type": "string", "pattern": UUID_PATTERN, "examples": [USER_EXAMPLE]})
+_TEXT_FROM: Final = WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-01-01T00:00:00Z"]})
+_TEXT_TO: Final = WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-02-01T00:00:00+01:00"]})
+_TEXT_CURSOR: Final = WithJsonSchema(
+    {"type": "string", "format": "cursor", "examples": [write_cursor(Position.at(_EXAMPLE_DATE))]}
+)
 
 UuidParam = Annotated[UuidText, _explaining(lambda _value: _UUID_FORM)]
 CodeUuid = Annotated[UuidParam, Path(description="the referral code, in any case", examples=[UUID_EXAMPLE])]
 UserUuid = Annotated[UuidParam, Path(description="the user, in any case", examples=[USER_EXAMPLE])]
 UsageUuid = Annotated[UuidParam, Path(description="the usage, in any case", examples=[USAGE_EXAMPLE])]
-UsedBy = Annotated[UuidParam | None, _TEXT_UUID, Field(description="only usages by this user", examples=[USER_EXAMPLE])]
+UsedBy = Annotated[UuidParam | None, _TEXT_UUID, Field(description="only usages by this user")]
 DateParam = Annotated[AwareDate, _explaining(_explain_date), AfterValidator(_to_utc)]
 Limit = Annotated[
     int,
@@ -126,12 +129,10 @@ class _Query(BaseModel):
 class SpanQuery(_Query):
     """Which usages by their date."""
 
-    from_: Annotated[DateParam | None, _TEXT_DATE] = Field(
-        None, alias="from", description="earliest date_used, inclusive", examples=["2026-01-01T00:00:00Z"]
+    from_: Annotated[DateParam | None, _TEXT_FROM] = Field(
+        None, alias="from", description="earliest date_used, inclusive"
     )
-    to: Annotated[DateParam | None, _TEXT_DATE] = Field(
-        None, description="latest date_used, exclusive", examples=["2026-02-01T00:00:00+01:00"]
-    )
+    to: Annotated[DateParam | None, _TEXT_TO] = Field(None, description="latest date_used, exclusive")
 
     @field_validator("to")
     @classmethod
@@ -162,9 +163,7 @@ class PageQuery(_Query):
     """Which part of a list."""
 
     limit: Limit = Field(LIMIT_DEFAULT, description="items on a page", examples=[LIMIT_DEFAULT])
-    cursor: Annotated[Cursor | None, _TEXT_CURSOR] = Field(
-        None, description="`next_cursor` of the page before", examples=[write_cursor(Position.at(_EXAMPLE_DATE))]
-    )
+    cursor: Annotated[Cursor | None, _TEXT_CURSOR] = Field(None, description="`next_cursor` of the page before")
 
     @property
     def before(self) -> Position:
@@ -207,17 +206,15 @@ class Bucket(StrEnum):
 class TimelineQuery(SpanQuery):
     """Which usages of a code, and in what buckets they are counted."""
 
-    from_: Annotated[DateParam | None, _TEXT_DATE] = Field(
+    from_: Annotated[DateParam | None, _TEXT_FROM] = Field(
         None,
         alias="from",
         description="earliest date_used, inclusive; default: 30 days before `to`, 24 hours with buckets of one",
-        examples=["2026-01-01T00:00:00Z"],
     )
-    to: Annotated[DateParam, _TEXT_DATE] = Field(
+    to: Annotated[DateParam, _TEXT_TO] = Field(
         default_factory=lambda: datetime.now(UTC),
         validate_default=True,
         description="latest date_used, exclusive; default: now",
-        examples=["2026-02-01T00:00:00+01:00"],
     )
     # after the two that its check needs
     bucket: Bucket = Field(Bucket.DAY, validate_default=True, description="length of a bucket", examples=["day"])
