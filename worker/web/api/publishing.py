@@ -5,11 +5,12 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import APIRouter, HTTPException, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
 from schemas import Reason, UsageEvent
 from schemas.fields import UuidText
+from schemas.stats import USAGE_EXAMPLE
 from schemas.usage import VALUE_MAX_BYTES
 from worker.errors import RecordRejectedError
 from worker.publishing.intake import UsageIntake
@@ -37,6 +38,8 @@ _OPENAPI: Final[dict[str, Any]] = {
 
 class PublishedUsage(BaseModel):
     """A usage that Kafka has acknowledged; workers store it soon."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"uuid": USAGE_EXAMPLE, "event_id": "order 4711"}]})
 
     uuid: UuidText = Field(description="of the usage, once it is stored")
     event_id: str = Field(description="the event's own, or the one made for it: to publish it again counts once")
