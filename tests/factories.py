@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 from worker.pipeline.binary import register_arrays
 from worker.pipeline.decode import Decoder, Reject, Usage
 from worker.pipeline.first_use import PairFilter
+from worker.pipeline.republish import find_retried
 from worker.pipeline.store import DecodedRun, Held, Loaded, Moved, Refused, Stored, load_partition, store_run
 from worker.sql import queries
 
@@ -102,11 +103,13 @@ def run_of_records(
         next_offset=last.offset + 1,
         last_record=last,
     )
-    for item in (decoder or new_decoder(first.topic)).decode(records):
+    decoder = decoder or new_decoder(first.topic)
+    for item in decoder.decode(records):
         if isinstance(item, Reject):
             run.rejects.append(item)
         else:
             run.usages.append(item)
+    run.retried = find_retried(records, decoder.id_of_reject)
     return run
 
 

@@ -17,10 +17,12 @@ from worker.metrics import Metrics
 from worker.pipeline.decode import Decoder
 from worker.pipeline.record import Message
 from worker.publishing.intake import UsageIntake
+from worker.rejections import Rejections, Republisher
 from worker.runs.progress import Progress
 from worker.runs.table import HeldCounts
 from worker.settings import Settings
 from worker.web.app import create_web
+from worker.web.auth import Access
 from worker.web.overview import OverviewReader
 from worker.web.queries import Reader
 
@@ -153,12 +155,23 @@ def new_database(url: str) -> Database:
     return Database(Settings(database_url=url, connect_timeout_s=1, read_timeout_s=1, reader_connections=2))
 
 
-def new_app(database: Database, table: HandTable, health: HandHealth, topic: HandTopic) -> FastAPI:
+def new_app(
+    database: Database, table: HandTable, health: HandHealth, topic: HandTopic, access: Access | None = None
+) -> FastAPI:
     """Return the web application as a worker makes it."""
-    intake = UsageIntake("referral-usages", 8, decoder=Decoder("referral-usages", future_max_s=300), send=topic.send)
-    metrics = Metrics("1.2.3", lambda _now_s: [Progress(0, 41, 1, 0.5), Progress(3, 7, None, None)])
-    overview = OverviewReader(database, PARTITIONS)
-    return create_web(Reader(database, "referral-usages"), table, health, "1.2.3", intake, overview, metrics)
+    rejections = Rejections(database)
+    return create_web(
+        Reader(database, "referral-usages"),
+        table,
+        health,
+        "1.2.3",
+        UsageIntake("referral-usages", 8, decoder=Decoder("referral-usages", future_max_s=300), send=topic.send),
+        OverviewReader(database, PARTITIONS),
+        Metrics("1.2.3", lambda _now_s: [Progress(0, 41, 1, 0.5), Progress(3, 7, None, None)]),
+        rejections=rejections,
+        republisher=Republisher(rejections, 8, topic.send),
+        access=access or Access(),
+    )
 
 
 @pytest.fixture
@@ -168,11 +181,19 @@ def topic() -> HandTopic:
 
 
 @pytest.fixture
-async def web_app(database_url: str, table: HandTable, health: HandHealth, topic: HandTopic) -> AsyncIterator[FastAPI]:
+def access() -> Access:
+    """What is asked of those who call: nothing, unless a test's own fixture says otherwise."""
+    return Access()
+
+
+@pytest.fixture
+async def web_app(
+    database_url: str, table: HandTable, health: HandHealth, topic: HandTopic, access: Access
+) -> AsyncIterator[FastAPI]:
     """The web application, whose requests reach the test's database."""
     database = new_database(database_url)
     async with database:
-        yield new_app(database, table, health, topic)
+        yield new_app(database, table, health, topic, access)
 
 
 @pytest.fixture

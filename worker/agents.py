@@ -22,6 +22,7 @@ from worker.metrics import Metrics
 from worker.pipeline.decode import Decoder, Reject
 from worker.pipeline.record import Message, Send
 from worker.pipeline.rejects import dead_letter
+from worker.pipeline.republish import find_retried
 from worker.pipeline.reroute import Misrouted, copy_for_partition, partition_of_code, send_all
 from worker.pipeline.store import DecodedRun, Held, Moved, Refused, Stored, load_partition, refuse, store_run
 from worker.runs.app import RUN_CODEC, App
@@ -183,6 +184,7 @@ class UsageRuns:
                 else:
                     decoded.usages.append(item)
             await asyncio.sleep(0)
+        decoded.retried = find_retried(run.records, self._decoder.id_of_reject)
         return decoded
 
     def _show(self, run: Run, decoded: DecodedRun, stored: Stored) -> None:

@@ -21,12 +21,14 @@ from worker.pipeline.decode import Decoder
 from worker.pipeline.record import Message, Send
 from worker.process import WorkerProcess
 from worker.publishing.intake import UsageIntake
+from worker.rejections import Rejections, Republisher
 from worker.runs.app import TABLE_NAME, App, create_app
 from worker.runs.consumer import Consumer
 from worker.runs.lanes import Lanes
 from worker.runs.table import CodeTable
 from worker.settings import Settings
 from worker.web.app import create_web
+from worker.web.auth import Access
 from worker.web.overview import OverviewReader
 from worker.web.queries import Reader
 from worker.web.server import WebServer
@@ -90,10 +92,20 @@ def build(
         fail=lambda error: process.fail(error),  # noqa: PLW0108 - as above
     )
     overview = OverviewReader(database, partition_count)
-    web = WebServer(
-        create_web(Reader(database, settings.usages_topic), table, health, VERSION, intake, overview, metrics),
-        web_socket,
+    rejections = Rejections(database)
+    web_app = create_web(
+        Reader(database, settings.usages_topic),
+        table,
+        health,
+        VERSION,
+        intake,
+        overview,
+        metrics,
+        rejections=rejections,
+        republisher=Republisher(rejections, partition_count, send),
+        access=Access.of(settings),
     )
+    web = WebServer(web_app, web_socket)
     process = WorkerProcess(
         app,
         database,

@@ -10,6 +10,7 @@ from worker.commands.check import check
 from worker.commands.config import config
 from worker.commands.migrate import run_migrations
 from worker.commands.publish import publish
+from worker.commands.rejections import rejections
 from worker.commands.repair import run_repair
 from worker.commands.skip import run_skip
 from worker.commands.stats import show_stats
@@ -32,6 +33,7 @@ cli.command("verify")(run_verify)
 cli.command("repair")(run_repair)
 cli.command("skip")(run_skip)
 cli.command("stats")(show_stats)
+cli.add_typer(rejections, name="rejections")
 
 
 def _say_version(wanted: bool) -> None:

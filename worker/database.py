@@ -106,6 +106,18 @@ class Database(Service):
                 deadline.cancel()
 
     @asynccontextmanager
+    async def changing(self) -> AsyncIterator[AsyncConnection]:
+        """
+        Lend a connection, as `reading` does, whose one transaction may write: for a few rows that somebody changes.
+
+        Raises:
+            StoreUnavailableError: as `reading`; the change may or may not have happened.
+        """
+        async with self.reading() as conn, conn.transaction():
+            await conn.execute(queries["allow_change"])
+            yield conn
+
+    @asynccontextmanager
     async def _lend(self, pool: AsyncConnectionPool) -> AsyncIterator[AsyncConnection]:
         try:
             conn = await pool.getconn()

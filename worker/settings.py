@@ -7,12 +7,13 @@ A field's description is the sentence that docs/settings.md shows for it.
 import re
 import socket
 import tempfile
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import SettingsError
@@ -64,6 +65,26 @@ def _check_replication(value: int) -> int:
     if value == 0:
         raise ValueError("a topic has at least 1 replica; -1 is the broker's default")
     return value
+
+
+def _check_token(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]{16,200}", value.get_secret_value()):
+        raise ValueError(
+            "not a token of 16 to 200 letters, digits and signs of ASCII without spaces; "
+            "`openssl rand -hex 24` makes one"
+        )
+    return value
+
+
+Token = Annotated[SecretStr, AfterValidator(_check_token)]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address, or a name, is this machine's own and no other reaches it; brackets around IPv6 are fine."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 class BrokerSettings(BaseSettings):
@@ -145,6 +166,16 @@ class Settings(BrokerSettings):
     web_url: str | None = Field(
         None, pattern="^https?://", description="URL under which others reach this worker; default: host and port"
     )
+    web_token: Token | None = Field(
+        None, description="token that reads, 16 characters at least; with any token set, everybody needs one"
+    )
+    web_admin_token: Token | None = Field(
+        None, description="token that reads, publishes and retries; with any token set, changes need this one"
+    )
+    web_anonymous: bool = Field(
+        False,
+        description="reading needs no token, on any address; changing needs one when REFERRALS_WEB_ADMIN_TOKEN is set",
+    )
     data_dir: Path = Field(
         Path(tempfile.gettempdir()) / "referral-usage-worker",
         description="folder for Faust's files; nothing in it is needed again",
@@ -158,6 +189,16 @@ class Settings(BrokerSettings):
     def _check_relations(self) -> Self:
         if self.usages_topic == self.rejected_topic:
             raise ValueError(f"{PREFIX}USAGES_TOPIC and {PREFIX}REJECTED_TOPIC are both {self.usages_topic!r}")
+        has_token = self.web_token is not None or self.web_admin_token is not None
+        if not is_loopback(self.web_host) and not has_token and not self.web_anonymous:
+            raise ValueError(
+                f"{PREFIX}WEB_HOST is {self.web_host!r}, which others reach, and no token guards it: "
+                f"set {PREFIX}WEB_TOKEN and {PREFIX}WEB_ADMIN_TOKEN, or {PREFIX}WEB_ANONYMOUS to true for everybody"
+            )
+        if self.web_anonymous and self.web_token is not None:
+            raise ValueError(f"{PREFIX}WEB_ANONYMOUS lets everybody read, and {PREFIX}WEB_TOKEN does not: unset one")
+        if has_token and self.web_token == self.web_admin_token:
+            raise ValueError(f"{PREFIX}WEB_TOKEN and {PREFIX}WEB_ADMIN_TOKEN are the same: whoever reads could change")
         return self
 
     @property

@@ -28,7 +28,7 @@ async def start_up(settings: Settings) -> int:
         SchemaError: the database needs other migrations.
         TopicMismatchError: the database holds the positions of another topic, or the topics do not fit each other.
     """
-    await wait_for("PostgreSQL", lambda: _check_database(settings), settings.start_timeout_s)
+    await wait_for("PostgreSQL", lambda: check_database(settings), settings.start_timeout_s)
     return await wait_for(
         f"Kafka at {settings.bootstrap_servers}", lambda: ensure_topics(settings), settings.start_timeout_s
     )
@@ -72,7 +72,15 @@ async def connect(settings: Settings) -> psycopg.AsyncConnection:
         raise StoreUnavailableError(" ".join(str(error).split())) from error
 
 
-async def _check_database(settings: Settings) -> None:
+async def check_database(settings: Settings) -> None:
+    """
+    Check that PostgreSQL is there, with the schema of this version and the positions of no other topic.
+
+    Raises:
+        StoreUnavailableError: it is not there.
+        SchemaError: it needs other migrations.
+        TopicMismatchError: it holds the positions of another topic.
+    """
     async with await connect(settings) as conn:
         try:
             await check_schema(conn)

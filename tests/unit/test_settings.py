@@ -136,6 +136,13 @@ BAD_VALUES = [
     ("web_port", "http"),
     ("web_url", "worker.example"),
     ("web_url", "ftp://worker.example"),
+    ("web_token", ""),
+    ("web_token", "short"),
+    ("web_token", "sixteen and a space"),
+    ("web_token", "\u00e9" * 16),
+    ("web_token", "t" * 201),
+    ("web_admin_token", "short"),
+    ("web_anonymous", "perhaps"),
     ("log_format", "xml"),
     ("log_level", "loud"),
 ]
@@ -263,14 +270,14 @@ def test_settings_take_a_database_on_several_hosts(load, hosts):
 
 def test_settings_show_the_url_that_others_reach(load):
     """A given URL wins over host and port."""
-    assert load(web_host="10.1.2.3", web_port="9000").url == "http://10.1.2.3:9000"
+    assert load(web_host="10.1.2.3", web_port="9000", web_anonymous="true").url == "http://10.1.2.3:9000"
     assert load(web_url="https://worker-1.example/").url == "https://worker-1.example/"
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_settings_show_the_machine_when_all_its_addresses_are_served(load, host):
     """Nobody reaches a wildcard address: the machine's name stands for it, so that each container has its own URL."""
-    assert load(web_host=host).url == f"http://{socket.gethostname()}:8080"
+    assert load(web_host=host, web_anonymous="true").url == f"http://{socket.gethostname()}:8080"
 
 
 def test_settings_show_a_url_of_an_ipv6_address(load):
@@ -283,3 +290,56 @@ def test_settings_are_frozen(load):
     settings = load()
     with pytest.raises(ValueError, match="frozen"):
         settings.web_port = 1
+
+
+TOKEN = "a-token-that-reads"
+ADMIN_TOKEN = "a-token-that-changes"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::]", "192.0.2.1", "worker.example", "localhost.example"])
+def test_settings_refuse_an_address_that_others_reach_without_a_token(lines_of, host):
+    """Nobody opens the worker to a network by mistake; the line names all three ways out."""
+    (line,) = lines_of(web_host=host)
+    assert repr(host) in line
+    for name in ("WEB_TOKEN", "WEB_ADMIN_TOKEN", "WEB_ANONYMOUS"):
+        assert PREFIX + name in line
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "localhost", "LOCALHOST", "::1", "[::1]"])
+def test_settings_take_loopback_without_a_token(load, host):
+    """On this machine alone nothing guards, unless it is asked to."""
+    assert load(web_host=host).web_token is None
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"web_token": TOKEN},
+        {"web_admin_token": ADMIN_TOKEN},
+        {"web_token": TOKEN, "web_admin_token": ADMIN_TOKEN},
+        {"web_anonymous": "true"},
+        {"web_anonymous": "true", "web_admin_token": ADMIN_TOKEN},
+    ],
+    ids="+".join,
+)
+def test_settings_take_any_address_with_a_token_or_on_purpose(load, settings):
+    """Either token, or the word that everybody may read, opens the worker to others."""
+    assert load(web_host="0.0.0.0", **settings).web_host == "0.0.0.0"
+
+
+def test_settings_refuse_tokens_that_contradict(lines_of):
+    """One token for both would let readers change things; a reader's token means nothing when everybody reads."""
+    (line,) = lines_of(web_token=TOKEN, web_admin_token=TOKEN)
+    assert "are the same" in line
+    assert TOKEN not in line
+    (line,) = lines_of(web_token=TOKEN, web_anonymous="true")
+    assert "unset one" in line
+
+
+def test_settings_never_show_a_token(load, lines_of):
+    """Neither in their text, nor as a dictionary or JSON, nor beside what is wrong with it or another."""
+    settings = load(web_token=TOKEN, web_admin_token=ADMIN_TOKEN)
+    short = "hunter2hunter2"
+    said = [repr(settings), str(settings), repr(settings.model_dump()), settings.model_dump_json()]
+    said += lines_of(web_token=short, web_admin_token=ADMIN_TOKEN, web_port="0")
+    assert not any(token in text for text in said for token in (TOKEN, ADMIN_TOKEN, short))

@@ -97,7 +97,11 @@ class Decoder:
 
     def reject(self, record: Record, reason: Reason, detail: str) -> Reject:
         """Return the reject of a record for a reason found later."""
-        return Reject(UUID(bytes=self._identity_of_record(Origin.of(record))), reason, detail, record)
+        return Reject(self.id_of_reject(record), reason, detail, record)
+
+    def id_of_reject(self, record: Record) -> UUID:
+        """Return the id that the reject of a record has, whether it is one or not; its copies have the same."""
+        return UUID(bytes=self._identity_of_record(Origin.of(record)))
 
     def _decode(self, record: Record, now_us: int) -> Usage:
         value = record.value

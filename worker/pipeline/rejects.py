@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any, Final
 
 from psycopg import AsyncCursor
@@ -11,7 +12,9 @@ from psycopg import AsyncCursor
 from schemas.rejection import HEADER_PREFIX
 from worker.pipeline.decode import Reject
 from worker.pipeline.record import Message, Record
+from worker.pipeline.republish import attempt_of
 from worker.sql import queries
+from worker.text import printable
 
 # a producer refuses messages above 1,000,000 bytes; the rest of them is left for key and headers
 COPIED_VALUE_MAX_BYTES: Final = 900_000
@@ -27,7 +30,7 @@ def dead_letter(reject: Reject, topic: str) -> Message:
     said = {
         "id": str(reject.id),
         "reason": reject.reason.value,
-        "detail": _printable(reject.detail)[:_DETAIL_MAX_CHARS],
+        "detail": printable(reject.detail)[:_DETAIL_MAX_CHARS],
         "topic": record.topic,
         "partition": str(record.partition),
         "offset": str(record.offset),
@@ -46,8 +49,16 @@ def dead_letter(reject: Reject, topic: str) -> Message:
 
 
 async def write_rejects(cursor: AsyncCursor, rejects: Iterable[Reject]) -> None:
-    """Insert the rows of rejects, whole: value, key and headers can hold any bytes."""
-    await cursor.executemany(queries["write_reject"], [_row(reject) for reject in rejects])
+    """
+    Insert the rows of rejects, whole: value, key and headers can hold any bytes.
+
+    A reject that a retry has published goes back to the row it came from.
+    """
+    rows = [_row(reject) for reject in rejects]
+    await cursor.executemany(queries["write_reject"], [row for row in rows if not row["attempt"]])
+    await cursor.executemany(
+        queries["write_reject_again"], sorted((row for row in rows if row["attempt"]), key=itemgetter("id"))
+    )
 
 
 def _row(reject: Reject) -> dict[str, Any]:
@@ -55,7 +66,7 @@ def _row(reject: Reject) -> dict[str, Any]:
     return {
         "id": reject.id,
         "reason": reject.reason.value,
-        "detail": _printable(reject.detail)[:_DETAIL_MAX_CHARS],
+        "detail": printable(reject.detail)[:_DETAIL_MAX_CHARS],
         "value": record.value,
         "value_bytes": len(record.value or b""),
         "key": record.key,
@@ -64,13 +75,14 @@ def _row(reject: Reject) -> dict[str, Any]:
         "partition": record.partition,
         "offset": record.offset,
         "timestamp": _timestamp(record.timestamp),
+        "attempt": attempt_of(record),
     }
 
 
 def _headers_json(record: Record) -> str:
     return json.dumps(
         [
-            [_printable(name), None if value is None else base64.b64encode(value).decode()]
+            [printable(name), None if value is None else base64.b64encode(value).decode()]
             for name, value in record.headers
         ]
     )
@@ -83,8 +95,3 @@ def _timestamp(timestamp_ms: int | None) -> datetime | None:
         return _UNIX_EPOCH + timedelta(milliseconds=timestamp_ms)
     except OverflowError:
         return None  # a producer's clock beyond the year 9999: the record's identity still holds it
-
-
-def _printable(text: str) -> str:
-    # PostgreSQL's text and JSON cannot hold NUL, and a log line or a header must not be broken in two
-    return text if text.isprintable() else text.encode("unicode_escape").decode()

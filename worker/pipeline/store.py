@@ -21,6 +21,7 @@ from worker.pipeline.decode import Decoder, Reject, Usage
 from worker.pipeline.first_use import PairFilter, find_used
 from worker.pipeline.record import Record
 from worker.pipeline.rejects import write_rejects
+from worker.pipeline.republish import Retried, delete_retried
 from worker.pipeline.retry import Verdict, classify
 from worker.sql import queries
 
@@ -64,6 +65,7 @@ class DecodedRun:
         usages: in offset order.
         rejects: those of the decoder in offset order, then those that the database refused. A record that is neither
             a usage nor a reject was sent to the partition of its code.
+        retried: by offset, those of the records that the retry of a reject has published.
     """
 
     topic: str
@@ -73,6 +75,7 @@ class DecodedRun:
     last_record: Record
     usages: list[Usage] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
+    retried: dict[int, Retried] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +201,9 @@ async def _store(conn: AsyncConnection, run: DecodedRun, held: Held, known: set[
             await _write_hours(cursor, run.partition, count_hours(usages, first_uses))
         if rejects:
             await write_rejects(cursor, rejects)
+        if run.retried:
+            # stored, or a duplicate: it is no reject any more, and must not count as both
+            await delete_retried(cursor, [run.retried[usage.offset] for usage in fresh if usage.offset in run.retried])
         if run.next_offset > position:
             last = run.last_record
             await cursor.execute(

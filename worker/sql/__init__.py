@@ -32,7 +32,7 @@ def _read_all(file_names: Iterable[str]) -> dict[str, bytes]:
     return found
 
 
-_FILES: Final = ("storing.sql", "reading.sql", "checking.sql", "mending.sql", "workers.sql")
+_FILES: Final = ("storing.sql", "reading.sql", "checking.sql", "mending.sql", "rejections.sql", "workers.sql")
 
 queries: Final = _read_all(_FILES)
 """Statement by name: what psycopg's `execute` and `copy` take."""

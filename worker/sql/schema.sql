@@ -74,6 +74,9 @@ create table referral_rejections (
     retried_at timestamptz,
     attempts integer not null default 0
 );
+-- a page of rejects, latest first, of all reasons or of one; a count for each reason
+create index referral_rejections_latest on referral_rejections (rejected_at desc, id desc);
+create index referral_rejections_reason on referral_rejections (reason, rejected_at desc, id desc);
 
 -- workers as they announce themselves, every few seconds; one that is not seen for longer is gone
 create table referral_workers (

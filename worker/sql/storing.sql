@@ -100,6 +100,29 @@ values
      %(topic)s, %(partition)s, %(offset)s, %(timestamp)s)
 on conflict (id) do nothing;
 
+-- write_reject_again -- a retry that failed goes back to its row, which stays as it was first published; the clock is
+-- read after the row's lock, so that the date is never before the retry's, however the two transactions overlap
+insert into referral_rejections
+    (id, reason, detail, value, value_bytes, key, headers, kafka_topic, kafka_partition, kafka_offset, kafka_timestamp,
+     retried_at, attempts)
+values
+    (%(id)s, %(reason)s, %(detail)s, %(value)s, %(value_bytes)s, %(key)s, %(headers)s,
+     %(topic)s, %(partition)s, %(offset)s, %(timestamp)s, now(), %(attempt)s)
+on conflict (id) do update
+set reason = excluded.reason,
+    detail = excluded.detail,
+    rejected_at = clock_timestamp(),
+    -- what published it may have died before it noted the retry, and a forged number counts as one
+    retried_at = case
+        when excluded.attempts > referral_rejections.attempts then now() else referral_rejections.retried_at
+    end,
+    attempts = greatest(referral_rejections.attempts, least(excluded.attempts, referral_rejections.attempts + 1))
+-- of other bytes: its headers are forged
+where referral_rejections.value is not distinct from excluded.value;
+
+-- delete_retried -- a retried reject that is stored, or a duplicate, is none any more; of the same bytes, whoever says so
+delete from referral_rejections where id = %(id)s and value is not distinct from %(value)s;
+
 -- move_position -- what is below is done for good
 update referral_positions
 set next_offset = %(next_offset)s, last_timestamp = %(last_timestamp)s, last_digest = %(last_digest)s

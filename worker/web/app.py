@@ -9,15 +9,17 @@ from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from worker.errors import RecordRejectedError, StoreUnavailableError, UnconfirmedError
+from worker.errors import BrokerUnavailableError, RecordRejectedError, StoreUnavailableError
 from worker.metrics import Metrics
 from worker.publishing.intake import UsageIntake
+from worker.rejections import Rejections, Republisher
 from worker.web.api import create_api
+from worker.web.auth import Access, Guard
 from worker.web.headers import AnswerHeaders, add_headers, is_for_machines
 from worker.web.overview import OverviewReader
 from worker.web.pages import Templates, create_pages
 from worker.web.probes import Health, create_probes
-from worker.web.problems import explain, problem_response
+from worker.web.problems import Failure, explain, problem_response
 from worker.web.queries import Reader
 from worker.web.stats import HeldStats, StatsReader
 
@@ -32,6 +34,10 @@ def create_web(
     intake: UsageIntake,
     overview: OverviewReader,
     metrics: Metrics,
+    *,
+    rejections: Rejections,
+    republisher: Republisher,
+    access: Access,
 ) -> FastAPI:
     """
     Return the application that a worker serves.
@@ -44,6 +50,9 @@ def create_web(
         intake: takes the events that are published by HTTP.
         overview: answers for everything stored, and for all workers.
         metrics: of this worker.
+        rejections: the rows of rejects.
+        republisher: publishes them again.
+        access: what is asked of those who call.
     """
     web = FastAPI(
         title="Referral usages",
@@ -56,20 +65,25 @@ def create_web(
     )
     templates = Templates(version)
     stats_reader = StatsReader(table, reader)
-    web.include_router(create_api(reader, stats_reader, intake, overview))
+    web.include_router(create_api(reader, stats_reader, intake, overview, rejections, republisher))
     web.include_router(create_probes(health, metrics))
     web.include_router(create_pages(reader, stats_reader, overview, templates, web.openapi))
     web.mount("/static", StaticFiles(directory=_STATIC), name="static")
+
+    def answer_failure(path: str, failure: Failure) -> Response:
+        return problem_response(failure) if is_for_machines(path) else templates.failure(failure)
+
+    # the one added last is the outermost: refusals have the headers too
+    web.add_middleware(Guard, access=access, answer=answer_failure)
     web.add_middleware(AnswerHeaders)
 
     async def answer_error(request: Request, error: Exception) -> Response:
-        failure = explain(request, error)
-        response = problem_response(failure) if is_for_machines(request.url.path) else templates.failure(failure)
+        response = answer_failure(request.url.path, explain(request, error))
         # an answer to an unexpected error does not pass through the middleware
         add_headers(request.url.path, response.headers)
         return response
 
-    ours = (RecordRejectedError, StoreUnavailableError, UnconfirmedError)
+    ours = (RecordRejectedError, StoreUnavailableError, BrokerUnavailableError)
     for kind in (HTTPException, RequestValidationError, *ours, Exception):
         web.add_exception_handler(kind, answer_error)
     return web

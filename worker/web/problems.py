@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from schemas import Reason
-from worker.errors import RecordRejectedError, StoreUnavailableError, UnconfirmedError
+from worker.errors import BrokerUnavailableError, RecordRejectedError, StoreUnavailableError, UnconfirmedError
 
 PROBLEM_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 5  # the longest pause of the reader pool between two attempts to connect
@@ -71,6 +71,13 @@ def explain(request: Request, error: Exception) -> Failure:
             return Failure(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 f"PostgreSQL does not answer now; try again in {RETRY_AFTER_S} s",
+                headers={"Retry-After": str(RETRY_AFTER_S)},
+            )
+        case BrokerUnavailableError():
+            _log.warning("request not answered: Kafka is unavailable", path=request.url.path, error=str(error))
+            return Failure(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"Kafka does not take messages now; try again in {RETRY_AFTER_S} s",
                 headers={"Retry-After": str(RETRY_AFTER_S)},
             )
         case _:
