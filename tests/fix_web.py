@@ -1,8 +1,10 @@
 """The web application over a real database, with a table and a health that tests set by hand."""
 
-from collections.abc import AsyncIterator, Iterator
+import base64
+import json
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -112,6 +114,27 @@ class Rows:
                 " array_agg(date_used order by place) filter (where place <= 5)"
                 " from latest group by code_uuid"
             )
+
+    def reject(
+        self,
+        value: bytes | None = b"[]",
+        *,
+        reason: str = "not_an_object",
+        detail: str = "the value is JSON, but not an object",
+        key: bytes | None = None,
+        headers: Iterable[tuple[str, bytes | None]] = (),
+        rejected_at: datetime = datetime(2026, 3, 1, 12, tzinfo=UTC),
+    ) -> str:
+        """Keep a reject, whose record was `referral-usages[3]@42`, and return its id."""
+        id_ = new_uuid()
+        said = [[name, None if header is None else base64.b64encode(header).decode()] for name, header in headers]
+        self.conn.execute(
+            "insert into referral_rejections (id, reason, detail, value, value_bytes, key, headers, kafka_topic,"
+            " kafka_partition, kafka_offset, kafka_timestamp, rejected_at)"
+            " values (%s, %s, %s, %s, %s, %s, %s, 'referral-usages', 3, 42, '2026-03-01T12:00Z', %s)",
+            [id_, reason, detail, value, len(value or b""), key, json.dumps(said), rejected_at],
+        )
+        return id_
 
     def ask(self, statement: str, *params: object) -> list[tuple]:
         """Return what SQL says."""

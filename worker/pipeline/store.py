@@ -153,12 +153,20 @@ async def store_run(conn: AsyncConnection, run: DecodedRun, held: Held) -> Store
     known: set[bytes] = set()
     while True:
         try:
-            return await _store_or_find_refused(conn, run, held, known)
+            outcome = await _store_or_find_refused(conn, run, held, known)
         except UniqueViolation as error:
             if not _is_known(error):
                 raise
             # an event id seen before, perhaps in another partition at this moment
             known |= await _find_known(conn, run.usages)
+            continue
+        if isinstance(outcome, Refused):
+            # what is stored is a duplicate, even where a constraint that came later refuses it
+            duplicates = await _find_known(conn, list(outcome.details))
+            if duplicates:
+                known |= duplicates
+                continue
+        return outcome
 
 
 async def _store_or_find_refused(
