@@ -43,6 +43,19 @@ def test_password_is_never_printed() -> None:
     assert "secret" not in finished.stderr + finished.stdout
 
 
+def test_start_is_refused_on_an_open_address_without_a_token() -> None:
+    """Nobody opens a worker to a network by mistake: the line names the address and the ways out, and no token."""
+    database = {"REFERRALS_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    finished = run("worker", REFERRALS_WEB_HOST="0.0.0.0", **database)
+    assert finished.returncode == EXIT_SETTINGS
+    assert finished.stderr.startswith("referrals: settings: REFERRALS_WEB_HOST is '0.0.0.0'")
+    assert len(finished.stderr.splitlines()) == 1
+    finished = run("worker", REFERRALS_WEB_HOST="0.0.0.0", REFERRALS_WEB_TOKEN="hunter2", **database)
+    assert finished.returncode == EXIT_SETTINGS
+    assert finished.stderr.startswith("referrals: REFERRALS_WEB_TOKEN: not a token of 16 to 200")
+    assert "hunter2" not in finished.stderr + finished.stdout
+
+
 def test_start_gives_up_on_kafka_after_the_deadline(system: System) -> None:
     """Without Kafka the start waits with a clear line, then gives up by itself."""
     port = free_port()
