@@ -16,6 +16,7 @@ from worker.agents import UsageRuns
 from worker.database import Database
 from worker.epoch import Epoch
 from worker.errors import BrokerUnavailableError
+from worker.filters import Filters
 from worker.pipeline.decode import Decoder, Reject
 from worker.pipeline.record import Message
 from worker.rejections import LATEST, Rejections, Republisher
@@ -99,6 +100,7 @@ async def open_system(database: Database, conn: psycopg.Connection, database_url
         decoder=Decoder(TOPIC, future_max_s=300, clock=lambda: system.clock_s),
         database=database,
         table=create_app(Settings(database_url=database_url, data_dir=folder), 1).Table(TABLE_NAME, partitions=1),
+        filters=Filters(database, 1_000_000),
         send=system.send,
     )
     await system.runs.load(0, Epoch())

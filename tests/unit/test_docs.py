@@ -75,7 +75,12 @@ def test_tables_are_documented() -> None:
 def test_commands_are_documented() -> None:
     """Each command of `referrals` is shown in docs/running.md."""
     names = [command.name or command.callback.__name__ for command in cli.registered_commands]
-    assert {"worker", "migrate", "publish"} <= set(names)
+    for group in cli.registered_groups:
+        names += [
+            f"{group.name} {command.name or command.callback.__name__}"
+            for command in group.typer_instance.registered_commands
+        ]
+    assert {"worker", "migrate", "publish", "rejections retry"} <= set(names)
     assert all(f"`referrals {name}" in read("docs/running.md") for name in names)
 
 
