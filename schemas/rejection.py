@@ -4,7 +4,7 @@ import base64
 from enum import StrEnum
 from typing import Annotated, Final
 
-from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, WithJsonSchema
 
 from schemas.fields import UuidText
 from schemas.stats import UtcDate
@@ -45,6 +45,23 @@ Base64 = Annotated[
 """Any bytes; in JSON as base64."""
 
 
+_EXAMPLE: Final[dict[str, JsonValue]] = {
+    "id": "019c14a1-8c00-7003-b1d2-5c3c8f0e6a2a",
+    "reason": "missing_field",
+    "detail": "used_by_uuid is missing",
+    "value_bytes": 13,
+    "kafka_topic": "referral-usages",
+    "kafka_partition": 3,
+    "kafka_offset": 42,
+    "kafka_timestamp": "2026-01-31T12:00:00Z",
+    "rejected_at": "2026-01-31T12:00:00.25Z",
+    "retried_at": None,
+    "attempts": 0,
+    "waiting": False,
+}
+_EXAMPLE_VALUE: Final = "eyJjb2RlX3V1aWQiOg=="
+
+
 class _RejectionFields(BaseModel):
     """What both views of a reject have."""
 
@@ -65,6 +82,8 @@ class _RejectionFields(BaseModel):
 class RejectionSummary(_RejectionFields):
     """A reject among others: all but its bytes, of which it shows the start."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{**_EXAMPLE, "preview": _EXAMPLE_VALUE}]})
+
     preview: Base64 | None = Field(description=f"the first {PREVIEW_MAX_BYTES} bytes of the value; null when it is")
 
 
@@ -77,6 +96,19 @@ class RejectionHeader(BaseModel):
 
 class Rejection(_RejectionFields):
     """A reject, whole."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    **_EXAMPLE,
+                    "value": _EXAMPLE_VALUE,
+                    "key": "N2YwYzhkOWU=",
+                    "headers": [{"name": "trace", "value": "AP8="}, {"name": "empty", "value": None}],
+                }
+            ]
+        }
+    )
 
     value: Base64 | None
     key: Base64 | None
