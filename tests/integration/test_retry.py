@@ -49,6 +49,7 @@ class System:
 
     async def send(self, message: Message) -> None:
         """Take a message; afterwards `on_sent` may raise, as when the broker's answer is lost."""
+        assert message.key is not None or message.value is not None, "no producer sends this"
         if message.topic == REJECTED_TOPIC:
             self.copies.append(message)
             return

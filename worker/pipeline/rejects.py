@@ -11,7 +11,7 @@ from psycopg import AsyncCursor
 
 from schemas.rejection import HEADER_PREFIX
 from worker.pipeline.decode import Reject
-from worker.pipeline.record import Message, Record
+from worker.pipeline.record import Message, Record, sendable_key
 from worker.pipeline.republish import attempt_of
 from worker.sql import queries
 from worker.text import printable
@@ -38,11 +38,11 @@ def dead_letter(reject: Reject, topic: str) -> Message:
     }
     if record.timestamp is not None:
         said["timestamp"] = str(record.timestamp)
-    key = record.key
+    key = None if record.key is None or len(record.key) > COPIED_KEY_MAX_BYTES else record.key
     return Message(
         topic,
         partition=None,
-        key=None if key is None or len(key) > COPIED_KEY_MAX_BYTES else key,
+        key=sendable_key(key, value),
         value=None if value is None else value[:COPIED_VALUE_MAX_BYTES],
         headers=[(HEADER_PREFIX + name, text.encode()) for name, text in said.items()],
     )

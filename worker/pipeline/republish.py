@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from schemas import UsageEvent
 from schemas.rejection import HEADER_PREFIX
 from worker.pipeline.origin import Origin
-from worker.pipeline.record import Message, Record
+from worker.pipeline.record import Message, Record, sendable_key
 from worker.pipeline.reroute import partition_of
 from worker.sql import queries
 
@@ -80,7 +80,8 @@ def copy_for_retry(record: Record, attempt: int, partition_count: int) -> Messag
     if origin == (record.topic, record.partition, record.offset, record.timestamp):
         headers += origin.headers()
     headers.append((RETRY_HEADER, str(attempt).encode()))
-    return Message(record.topic, _home(record.value, partition_count), record.key, record.value, headers)
+    key = sendable_key(record.key, record.value)
+    return Message(record.topic, _home(record.value, partition_count), key, record.value, headers)
 
 
 def is_too_large(message: Message) -> bool:
