@@ -57,7 +57,7 @@ async def test_nothing_but_probes_is_open_without_a_token(web):
 
 
 @pytest.mark.parametrize("credentials", [basic, bearer])
-async def test_reader_reads_and_changes_nothing(web, rows, broker, credentials):
+async def test_reader_reads_and_changes_nothing(web, rows, topic, credentials):
     """The reader's token opens what is read, as the password of any user or as a bearer token; no change is made."""
     id_ = rows.reject()
     for path in ("/", PATH, f"{PATH}/{id_}", "/openapi.json"):
@@ -66,16 +66,16 @@ async def test_reader_reads_and_changes_nothing(web, rows, broker, credentials):
     # a browser asks for another password when it is told 401, and only then
     assert answer.status_code == (401 if credentials is basic else 403)
     assert "REFERRALS_WEB_ADMIN_TOKEN" in answer.json()["detail"]
-    assert broker.sent == []
+    assert topic.messages == []
 
 
 @pytest.mark.parametrize("credentials", [basic, bearer])
-async def test_admin_reads_and_changes(web, rows, broker, credentials):
+async def test_admin_reads_and_changes(web, rows, topic, credentials):
     """The admin's token opens both."""
     id_ = rows.reject()
     assert (await web.get("/", headers=credentials(ADMIN))).status_code == 200
     assert (await web.post(f"{PATH}/{id_}/retry", headers=credentials(ADMIN))).status_code == 202
-    assert len(broker.sent) == 1
+    assert len(topic.messages) == 1
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ async def test_scheme_is_taken_in_any_case(web):
 
 
 @pytest.mark.parametrize("access", [Access(reader_token=READER.encode())], ids=["reader"], indirect=True)
-async def test_changes_are_off_without_an_admin_token(web, rows, broker):
+async def test_changes_are_off_without_an_admin_token(web, rows, topic):
     """Where only readers have a token, nobody changes anything."""
     id_ = rows.reject()
     for headers in (basic(READER), bearer(READER)):
@@ -131,7 +131,7 @@ async def test_changes_are_off_without_an_admin_token(web, rows, broker):
         assert answer.status_code == 403
         assert "changes are off" in answer.json()["detail"]
     assert (await web.post(f"{PATH}/{id_}/retry")).status_code == 401
-    assert broker.sent == []
+    assert topic.messages == []
 
 
 @pytest.mark.parametrize("access", [Access(admin_token=ADMIN.encode())], ids=["admin"], indirect=True)
@@ -144,14 +144,14 @@ async def test_admin_token_alone_guards_reading_too(web):
 @pytest.mark.parametrize(
     "access", [Access(admin_token=ADMIN.encode(), is_reading_open=True)], ids=["open"], indirect=True
 )
-async def test_everybody_reads_and_the_admin_changes(web, rows, broker):
+async def test_everybody_reads_and_the_admin_changes(web, rows, topic):
     """Reading may be open to everybody while changes need the token."""
     id_ = rows.reject()
     assert (await web.get("/")).status_code == 200
     assert (await web.get("/", headers=bearer("wrong"))).status_code == 200
     assert (await web.post(f"{PATH}/{id_}/retry")).status_code == 401
     assert (await web.post(f"{PATH}/{id_}/retry", headers=bearer(ADMIN))).status_code == 202
-    assert len(broker.sent) == 1
+    assert len(topic.messages) == 1
 
 
 FOREIGN = [
@@ -183,13 +183,13 @@ OWN = [
     indirect=True,
 )
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
-async def test_page_of_another_site_changes_nothing(web, rows, broker, headers):
+async def test_page_of_another_site_changes_nothing(web, rows, topic, headers):
     """A browser that another site's page sends here is refused with the admin's password too; reading is as before."""
     id_ = rows.reject()
     answer = await web.post(f"{PATH}/{id_}/retry", headers={**basic(ADMIN), **headers})
     assert answer.status_code == 403
     assert "another site" in answer.json()["detail"]
-    assert broker.sent == []
+    assert topic.messages == []
     assert (await web.get(PATH, headers={**basic(ADMIN), **headers})).status_code == 200
 
 
@@ -202,7 +202,7 @@ async def test_own_pages_and_programs_change(web, rows, headers):
 
 
 @pytest.mark.parametrize("access", [Access(hosts=frozenset({"referrals.example"}))], ids=["loopback"], indirect=True)
-async def test_other_names_are_refused_on_loopback(web, rows, broker):
+async def test_other_names_are_refused_on_loopback(web, rows, topic):
     """A name that was bent to this machine's own address neither reads nor changes anything; own names do."""
     id_ = rows.reject()
     own = ["localhost", "localhost:8080", "127.0.0.1:1", "127.9.9.9", "[::1]:8080", "referrals.example", "LOCALHOST"]
@@ -226,7 +226,7 @@ async def test_other_names_are_refused_on_loopback(web, rows, broker):
     hostile = await web.get("/", headers={"Host": "<script>"})
     assert (hostile.status_code, "<script>" in hostile.text) == (421, False)
     assert (await web.get("/readyz", headers={"Host": "10.1.2.3:8080"})).status_code == 200
-    assert broker.sent == []
+    assert topic.messages == []
 
 
 async def test_headers_are_on_every_answer(web, health):

@@ -8,6 +8,7 @@ import pytest
 
 from schemas import Reason
 from schemas.rejection import Rejection, RejectionSummary
+from worker.errors import BrokerUnavailableError
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PATH = "/api/v1/rejections"
@@ -102,13 +103,13 @@ async def test_rejects_are_none_when_nothing_was_rejected(web):
     "query", ["reason=loud", "limit=0", "limit=1001", "cursor=abc", "reasons=empty", "reason="], ids=str
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_rejects_refuse_a_parameter_that_is_wrong(web, rows, broker, method, query):
+async def test_rejects_refuse_a_parameter_that_is_wrong(web, rows, topic, method, query):
     """A misspelt filter must not publish more than was meant: it is told, and nothing is done."""
     rows.reject()
     answer = await web.request(method, f"{PATH}{'/retry' if method == 'POST' else ''}?{query}")
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
-    assert broker.sent == []
+    assert topic.messages == []
 
 
 async def test_reject_that_is_not_there_is_a_problem(web):
@@ -119,12 +120,12 @@ async def test_reject_that_is_not_there_is_a_problem(web):
     assert (await web.get(f"{PATH}/abc")).status_code == 422
 
 
-async def test_retry_publishes_the_record_and_notes_it(web, rows, broker):
+async def test_retry_publishes_the_record_and_notes_it(web, rows, topic):
     """One reject is published with its bytes and its origin, and its row says so."""
     id_ = rows.reject(b"\xff\0", key=b"\0", headers=[("a", None)])
     answer = await web.post(f"{PATH}/{id_}/retry")
     assert (answer.status_code, answer.json()) == (202, {"id": id_, "attempt": 1})
-    (message,) = broker.sent
+    (message,) = topic.messages
     assert (message.topic, message.key, message.value) == ("referral-usages", b"\0", b"\xff\0")
     assert dict(message.headers) == {
         "a": None,
@@ -139,7 +140,7 @@ async def test_retry_publishes_the_record_and_notes_it(web, rows, broker):
     assert told["retried_at"] > told["rejected_at"]
 
 
-async def test_retry_of_a_reason_publishes_all_of_it(web, rows, broker):
+async def test_retry_of_a_reason_publishes_all_of_it(web, rows, topic):
     """All that match are published, 1,000 in a call, and the answer says where the next goes on."""
     for number in range(1_100):
         rows.reject(b"%d" % number, rejected_at=START + timedelta(seconds=number))
@@ -149,14 +150,14 @@ async def test_retry_of_a_reason_publishes_all_of_it(web, rows, broker):
     second = await web.post(f"{PATH}/retry", params={"reason": "not_an_object", "cursor": first["next_cursor"]})
     assert second.status_code == 202
     assert second.json() == {"retried": 100, "too_large": 0, "next_cursor": None}
-    assert sorted(int(message.value) for message in broker.sent) == list(range(1_100))
+    assert sorted(int(message.value) for message in topic.messages) == list(range(1_100))
     assert rows.ask("select reason, attempts, count(*) from referral_rejections group by 1, 2 order by 1") == [
         ("empty", 0, 1),
         ("not_an_object", 1, 1_100),
     ]
 
 
-async def test_retry_tells_what_is_too_large(web, rows, broker):
+async def test_retry_tells_what_is_too_large(web, rows, topic):
     """A value that Kafka would not take stays as it is: refused alone, counted among others."""
     id_ = rows.reject(b"x" * 1_000_000, reason="too_large")
     answer = await web.post(f"{PATH}/{id_}/retry")
@@ -164,14 +165,14 @@ async def test_retry_tells_what_is_too_large(web, rows, broker):
     assert "too large to be published again" in answer.json()["detail"]
     rows.reject()
     assert (await web.post(f"{PATH}/retry")).json() == {"retried": 1, "too_large": 1, "next_cursor": None}
-    assert len(broker.sent) == 1
+    assert len(topic.messages) == 1
     assert (await get(web, f"/{id_}"))["attempts"] == 0
 
 
-async def test_retry_says_when_kafka_is_away(web, rows, broker):
+async def test_retry_says_when_kafka_is_away(web, rows, topic):
     """Without Kafka nothing is noted, and the caller is told when to try again."""
     id_ = rows.reject()
-    broker.is_away = True
+    topic.refusal = BrokerUnavailableError("not now")
     for path in (f"/{id_}/retry", "/retry"):
         answer = await web.post(PATH + path)
         assert answer.status_code == 503

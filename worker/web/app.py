@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from worker.errors import BrokerUnavailableError, RecordRejectedError, StoreUnavailableError
+from worker.errors import RecordRejectedError, UnavailableError
 from worker.metrics import Metrics
 from worker.publishing.intake import UsageIntake
 from worker.rejections import Rejections, Republisher
@@ -83,7 +83,7 @@ def create_web(
         add_headers(request.url.path, response.headers)
         return response
 
-    ours = (RecordRejectedError, StoreUnavailableError, BrokerUnavailableError)
+    ours = (RecordRejectedError, UnavailableError)
     for kind in (HTTPException, RequestValidationError, *ours, Exception):
         web.add_exception_handler(kind, answer_error)
     return web

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from schemas import Reason
-from worker.errors import BrokerUnavailableError, RecordRejectedError, StoreUnavailableError, UnconfirmedError
+from worker.errors import BrokerUnavailableError, RecordRejectedError, UnavailableError, UnconfirmedError
 
 PROBLEM_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 5  # the longest pause of the reader pool between two attempts to connect
@@ -66,20 +66,8 @@ def explain(request: Request, error: Exception) -> Failure:
         case UnconfirmedError():
             _log.warning("event not acknowledged: Kafka is unavailable", error=str(error.__cause__))
             return Failure(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers={"Retry-After": str(RETRY_AFTER_S)})
-        case StoreUnavailableError():
-            _log.warning("request not answered: PostgreSQL is unavailable", path=request.url.path, error=str(error))
-            return Failure(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"PostgreSQL does not answer now; try again in {RETRY_AFTER_S} s",
-                headers={"Retry-After": str(RETRY_AFTER_S)},
-            )
-        case BrokerUnavailableError():
-            _log.warning("request not answered: Kafka is unavailable", path=request.url.path, error=str(error))
-            return Failure(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"Kafka does not take messages now; try again in {RETRY_AFTER_S} s",
-                headers={"Retry-After": str(RETRY_AFTER_S)},
-            )
+        case UnavailableError():
+            return _explain_outage(request, error)
         case _:
             # logged by uvicorn, to which Starlette hands it on after the answer
             return Failure(HTTPStatus.INTERNAL_SERVER_ERROR, "this is a fault of the server; its log says more")
@@ -110,6 +98,16 @@ def described(*statuses: HTTPStatus) -> dict[int | str, dict[str, object]]:
         status.value: {"description": status.phrase, "content": {PROBLEM_TYPE: {"schema": schema}}}
         for status in statuses
     }
+
+
+def _explain_outage(request: Request, error: UnavailableError) -> Failure:
+    what, failed = ("Kafka", "take messages") if isinstance(error, BrokerUnavailableError) else ("PostgreSQL", "answer")
+    _log.warning(f"request not answered: {what} is unavailable", path=request.url.path, error=str(error))
+    return Failure(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        f"{what} does not {failed} now; try again in {RETRY_AFTER_S} s",
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+    )
 
 
 def _explain_http(request: Request, error: HTTPException) -> Failure:
