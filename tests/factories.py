@@ -139,7 +139,7 @@ class Lane:
         """Take statistics and position from the database."""
         loaded = await load_partition(conn, self._topic, self.partition, self._partition_count)
         pair_count = sum(counts.unique_users for counts in loaded.stats.values())
-        self.held = Held(loaded.next_offset, loaded.stats, PairFilter(pair_count, FILTER_MAX_BYTES))
+        self.held = Held(loaded.position.next_offset, loaded.stats, PairFilter(pair_count, FILTER_MAX_BYTES))
         return loaded
 
     async def store(self, conn: AsyncConnection, run: DecodedRun) -> Stored | Moved | Refused:

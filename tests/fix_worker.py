@@ -49,6 +49,10 @@ class WorkerProcess:
         return f"referrals-{socket.gethostname()}-{self.port}"
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def exit_code(self) -> int | None:
         return self._process.poll()
 

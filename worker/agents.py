@@ -6,17 +6,19 @@ A process may die after any step: docs/delivery.md says what rows, position, tab
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final, cast
 
 import structlog
 from faust.streams import Stream
 from faust.types import StreamT
+from psycopg import AsyncConnection
+from psycopg.errors import LockNotAvailable
 
 from worker.database import Database
 from worker.epoch import Epoch
-from worker.errors import TopicMismatchError
 from worker.filters import Filters
 from worker.metrics import Metrics
 from worker.pipeline.decode import Decoder, Reject
@@ -24,7 +26,18 @@ from worker.pipeline.record import Message, Send
 from worker.pipeline.rejects import dead_letter
 from worker.pipeline.republish import find_retried
 from worker.pipeline.reroute import Misrouted, copy_for_partition, partition_of_code, send_all
-from worker.pipeline.store import DecodedRun, Held, Moved, Refused, Stored, load_partition, refuse, store_run
+from worker.pipeline.resume import Topic, find_start, grown
+from worker.pipeline.store import (
+    DecodedRun,
+    Held,
+    Moved,
+    Refused,
+    Stored,
+    load_partition,
+    pass_over,
+    refuse,
+    store_run,
+)
 from worker.runs.app import RUN_CODEC, App
 from worker.runs.lanes import Retry
 from worker.runs.run import Run
@@ -41,7 +54,7 @@ class UsageRuns:
     Handles the runs of a worker's partitions.
 
     Args:
-        topic: of usages.
+        topic: of usages, as it is now.
         partition_count: of that topic, as this worker started with it.
         rejected_topic: the dead-letter topic.
         send: puts a message on a topic.
@@ -50,7 +63,7 @@ class UsageRuns:
 
     def __init__(
         self,
-        topic: str,
+        topic: Topic,
         partition_count: int,
         *,
         rejected_topic: str,
@@ -70,34 +83,42 @@ class UsageRuns:
         self._filters = filters
         self._send = send
         self._metrics = metrics
-        self._misrouted = Misrouted(topic)
+        self._misrouted = Misrouted(topic.name)
         self._held: dict[int, Held] = {}
 
     async def load(self, partition: int, epoch: Epoch) -> int:
         """
-        Load a partition's statistics into the table and return its stored position.
+        Load a partition's statistics into the table and return the offset to read from, which is its position.
 
         Raises:
-            UnavailableError: PostgreSQL is not there; try again.
-            TopicMismatchError: the position was stored with another number of partitions.
+            UnavailableError: PostgreSQL or Kafka is not there; try again.
+            TopicMismatchError: the topic has more partitions than this worker, or the positions, know of.
+            TopicRecreatedError: the position belongs to another topic of the same name.
         """
+        if partition >= self._partition_count:
+            raise grown(self._topic.name, self._partition_count, partition + 1)
         async with self._database.writing(epoch) as conn:
-            loaded = await load_partition(conn, self._topic, partition, self._partition_count)
-        if loaded.partition_count != self._partition_count:
-            raise TopicMismatchError(
-                f"{self._topic} has {self._partition_count} partitions, but its positions were stored with "
-                f"{loaded.partition_count}: codes would be counted in two places. Go back to a topic with "
-                f"{loaded.partition_count} partitions"
-            )
+            position, stats = await load_partition(conn, self._topic.name, partition, self._partition_count)
+        start = await find_start(self._topic, partition, position)
+        if start > position.next_offset:
+            await self._pass_over(partition, position.next_offset, start, epoch)
         if not epoch.ended:
-            self._table.hold(partition, loaded.stats, self._partition_count)
-            pair_filter = self._filters.open(partition, loaded.stats)
-            self._held[partition] = Held(loaded.next_offset, loaded.stats, pair_filter)
+            self._table.hold(partition, stats, self._partition_count)
+            self._held[partition] = Held(start, stats, self._filters.open(partition, stats))
             _log.info(
-                "partition loaded", partition=f"{self._topic}[{partition}]",
-                position=loaded.next_offset, codes=len(loaded.stats),
+                "partition loaded", partition=f"{self._topic.name}[{partition}]", position=start, codes=len(stats)
+            )
+        return start
+
+    async def _pass_over(self, partition: int, position: int, start: int, epoch: Epoch) -> None:
+        async with self._owning(partition, epoch) as conn:
+            is_ours = await pass_over(conn, self._topic.name, partition, position, start)
+        if is_ours:  # reported once, by who moves the position
+            _log.error(
+                "events are lost: Kafka removed them before they were read; retention is too short, or workers were "
+                "away for too long", partition=f"{self._topic.name}[{partition}]",
+                first=position, last=start - 1, count=start - position,
             )  # fmt: skip
-        return loaded.next_offset
 
     def release(self, partition: int) -> None:
         """Forget a partition: it is not ours, or not as we know it."""
@@ -172,8 +193,18 @@ class UsageRuns:
         ]
 
     async def _store(self, run: Run, decoded: DecodedRun) -> Stored | Moved | Refused:
-        async with self._database.writing(run.epoch) as conn:
+        async with self._owning(run.partition, run.epoch) as conn:
             return await store_run(conn, decoded, self._held[run.partition])
+
+    @asynccontextmanager
+    async def _owning(self, partition: int, epoch: Epoch) -> AsyncIterator[AsyncConnection]:
+        async with self._database.writing(epoch) as conn:
+            try:
+                yield conn
+            except LockNotAvailable:
+                # the partition is ours, so who holds its position for that long is frozen; the next try goes through
+                await self._database.end_blockers(conn, self._topic.name, partition)
+                raise
 
     async def _decode(self, run: Run) -> DecodedRun:
         decoded = DecodedRun(run.topic, run.partition, run.start, run.next_offset, run.records[-1])

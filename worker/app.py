@@ -26,7 +26,9 @@ from worker.runs.app import TABLE_NAME, App, create_app
 from worker.runs.consumer import Consumer
 from worker.runs.lanes import Lanes
 from worker.runs.table import CodeTable
+from worker.runs.topic import Topic
 from worker.settings import Settings
+from worker.watchdog import Watchdog
 from worker.web.app import create_web
 from worker.web.auth import Access
 from worker.web.overview import OverviewReader
@@ -61,8 +63,9 @@ def build(
     decoder = Decoder(settings.usages_topic, future_max_s=settings.future_max_s, clock=clock)
     send = _sender(app)
     metrics = Metrics(VERSION, lambda now_s: lanes.progress(now_s))  # noqa: PLW0108 - lanes are made of all this, below
+    topic = Topic(settings.bootstrap_servers, settings.usages_topic)
     handler = UsageRuns(
-        settings.usages_topic,
+        topic,
         partition_count,
         rejected_topic=settings.rejected_topic,
         decoder=decoder,
@@ -106,12 +109,20 @@ def build(
         access=Access.of(settings),
     )
     web = WebServer(web_app, web_socket)
+    watchdog = Watchdog(
+        lanes, database, topic, health,
+        partition_count=partition_count,
+        consumer=lambda: cast("Consumer", app.consumer),
+        stall_timeout_s=settings.stall_timeout_s,
+    )  # fmt: skip
     process = WorkerProcess(
         app,
         database,
         filters,
+        topic,
         announcer,
         web,
+        watchdog,
         health=health,
         stop_timeout_s=settings.stop_timeout_s,
         loop=loop,

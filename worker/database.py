@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+import structlog
 from mode import Service
 from psycopg import AsyncConnection, Error
 from psycopg.conninfo import make_conninfo
@@ -25,6 +26,8 @@ ANNOUNCER_NAME: Final = "referrals-announcer"
 _ANNOUNCING_S: Final = 6.0
 # a pool doubles its pause between attempts until this has passed, then starts over: it also bounds the pause
 _RECONNECT_S: Final = 5.0
+
+_log: Final = structlog.get_logger("referrals")
 
 
 class Database(Service):
@@ -73,6 +76,23 @@ class Database(Service):
                     yield conn
             finally:
                 deadline.cancel()
+
+    async def end_blockers(self, conn: AsyncConnection, topic: str, partition: int) -> None:
+        """
+        End the sessions of other workers that hold a partition's position.
+
+        A worker that was stopped in the middle of a COPY holds it without an end: no timeout of the server's applies
+        there. Ending a healthy one does no harm, it tries again and the position decides.
+
+        Args:
+            conn: out of a transaction.
+        """
+        where = {"topic": topic, "partition": partition, "application": WRITER_NAME}
+        for _ended, application, state in await (await conn.execute(queries["end_blockers"], where)).fetchall():
+            _log.warning(
+                "ended the session of another worker, which holds the position",
+                partition=f"{topic}[{partition}]", application=application, state=state,
+            )  # fmt: skip
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

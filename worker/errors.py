@@ -15,6 +15,7 @@ WorkerError
 └── InvariantError             stop the process
     ├── SchemaError
     ├── StoreRefusedError
+    ├── StuckError
     ├── TopicMismatchError
     └── TopicRecreatedError
 """
@@ -98,6 +99,10 @@ class SchemaError(InvariantError):
 
 class StoreRefusedError(InvariantError):
     """PostgreSQL refuses what no retry and no reject would mend."""
+
+
+class StuckError(InvariantError):
+    """Something inside the process ended in silence, and only a new process goes on."""
 
 
 class TopicMismatchError(InvariantError):

@@ -10,10 +10,11 @@ class Health:
         self._lanes = lanes
         self.is_stopping = False
         self.failure: str | None = None
+        self.stall: str | None = None  # a partition that stands still, and why; the watchdog's finding
 
     def alive(self) -> str | None:
         """Return why this process should be replaced; None when it should not."""
-        return self.failure
+        return self.failure or self.stall
 
     def ready(self) -> list[str]:
         """Return why this worker does not do all of its work now; empty when it does."""

@@ -158,6 +158,12 @@ class Settings(BrokerSettings):
     )
     read_timeout_s: float = Field(5, gt=0, le=300, description="seconds that a query for an HTTP request may take")
     retry_max_s: float = Field(5, gt=0, le=300, description="longest pause in seconds between two tries of a run")
+    stall_timeout_s: float = Field(
+        60,
+        gt=0,
+        le=3600,
+        description="seconds that a partition may stand still, with events to read and no outage, before /livez fails",
+    )
     session_timeout_s: float = Field(
         10, ge=1, le=300, description="seconds without a heartbeat after which Kafka gives the partitions to others"
     )

@@ -30,7 +30,7 @@ from oracle import assert_statistics_equal_rows, assert_stored, stored_uuids
 from waiting import wait_until
 
 from schemas import Reason
-from worker.errors import StoreRefusedError, StoreUnavailableError
+from worker.errors import StoreRefusedError, StoreUnavailableError, TopicMismatchError
 from worker.pipeline.binary import counts_rows, read_recent, usage_rows, uuid_array
 from worker.pipeline.count import Counts
 from worker.pipeline.decode import Usage
@@ -126,7 +126,7 @@ async def test_store_run_returns_what_it_has_committed(conn, lane):
     outcome = await lane.store(conn, run_of_usages([usage(n, code=n % 3, user=n % 7) for n in range(30)]))
     loaded = await Lane().load(conn)
     assert loaded.stats == outcome.touched
-    assert loaded.next_offset == 30
+    assert loaded.position.next_offset == 30
 
 
 async def test_store_run_moves_the_position_of_a_run_of_rejects(sql, conn, lane):
@@ -612,16 +612,18 @@ async def test_refuse_moves_usages_to_the_rejects_with_their_records():
 async def test_load_partition_starts_a_partition_at_0(sql, conn):
     """A partition never stored gets a position of 0 with its count of partitions, and no statistics."""
     loaded = await Lane(partition=3, partition_count=12).load(conn)
-    assert loaded == (0, 12, {})
+    assert loaded == ((0, None, None), {})
     assert sql.execute(
         "select topic, partition, partition_count, next_offset, last_timestamp, last_digest from referral_positions"
     ).fetchall() == [(TOPIC, 3, 12, 0, None, None)]
 
 
-async def test_load_partition_keeps_the_partition_count_as_stored(conn):
-    """The count that the position was stored with is returned, whatever the topic has now."""
+async def test_load_partition_refuses_another_number_of_partitions(sql, conn):
+    """A partition is not loaded, nor begun, when any position was stored with another number of partitions."""
     await Lane(partition_count=8).load(conn)
-    assert (await Lane(partition_count=16).load(conn)).partition_count == 8
+    with pytest.raises(TopicMismatchError, match="stored with 8"):
+        await Lane(partition=9, partition_count=16).load(conn)
+    assert sql.execute("select partition, partition_count from referral_positions").fetchall() == [(0, 8)]
 
 
 async def test_load_partition_equals_sql(sql, conn):
@@ -643,7 +645,7 @@ async def test_load_partition_equals_sql(sql, conn):
     assert_statistics_equal_rows(sql)
     for partition in (0, 1):
         loaded = await Lane(partition=partition).load(conn)
-        assert loaded.next_offset == 1500
+        assert loaded.position.next_offset == 1500
         stored = sql.execute(
             "select code_uuid, total_uses, unique_users, last_used, recent_dates, recent_users"
             " from referral_code_stats where kafka_partition = %s",

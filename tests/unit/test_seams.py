@@ -12,7 +12,9 @@ from typing import Any
 
 import aiokafka
 import pytest
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher, subscription_state
+from aiokafka.record.default_records import _DefaultRecordBatchPy as Batch
 from faust import App, Table, Worker
 from faust.contrib.asgi import AsgiService
 from faust.stores import memory
@@ -47,6 +49,7 @@ FINGERPRINTS: dict[Callable[..., Any], str] = {
     driver.AIOKafkaConsumerThread._create_worker_consumer: "c2701bfc3e6f",
     driver.AIOKafkaConsumerThread._commit: "932852ce7a23",
     driver.AIOKafkaConsumerThread._fetch_records: "39a2c6c79fc1",
+    driver.AIOKafkaConsumerThread.getmany: "26fc5fc9f3b6",
     driver.AIOKafkaConsumerThread._seek_wait: "9d221e816d94",
     driver.Producer._settings_extra: "a4c7bc41b638",
     driver.Producer._new_producer: "e72355c3430e",
@@ -56,6 +59,18 @@ FINGERPRINTS: dict[Callable[..., Any], str] = {
     subscription_state.TopicPartitionState.__init__: "f0b391da1b87",
     subscription_state.TopicPartitionState.consumed_to: "c7b8f0f99ce9",
     fetcher.Fetcher._proc_fetch_request: "59bf948fff47",
+    fetcher.Fetcher.fetched_records: "be4348896b9b",
+    fetcher.Fetcher._update_fetch_positions: "d7774d8241dc",
+    fetcher.Fetcher._create_fetch_waiter: "61d840568746",
+    fetcher.FetchResult.check_assignment: "b5340df67e3f",
+    fetcher.FetchResult.getall: "3e717e30de50",
+    fetcher.FetchResult._update_position: "83fb1473bf10",
+    fetcher.PartitionRecords.__init__: "8ec1c2ae6ea1",
+    fetcher.PartitionRecords._unpack_records: "b803e6d46480",
+    Batch._read_msg: "0997ab7a5850",
+    Batch._maybe_uncompress: "c9d0dc2bed50",
+    AIOKafkaClient.send: "246b277687d7",
+    AIOKafkaClient.force_metadata_update: "cb7befef21c8",
     aiokafka.AIOKafkaConsumer.start: "2f1ba7044332",
     App._new_transport: "42db531312dd",
     App._new_producer_transport: "eb3b4aa6a896",
@@ -64,6 +79,7 @@ FINGERPRINTS: dict[Callable[..., Any], str] = {
     App.on_stop: "bfe5a933defb",
     App.Table: "e49f205922bb",
     Recovery.on_recovery_completed: "6ef567acf072",
+    Recovery._wait: "ec7429b70176",
     Collection._new_store: "914a2bda605d",
     Table.on_key_set: "a370e35ca55c",
     Table.on_key_del: "4f2900b2f9d2",

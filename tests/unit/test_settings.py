@@ -130,6 +130,8 @@ BAD_VALUES = [
     ("retry_max_s", "inf"),
     ("session_timeout_s", "0.5"),
     ("session_timeout_s", "301"),
+    ("stall_timeout_s", "0"),
+    ("stall_timeout_s", "3601"),
     ("web_host", ""),
     ("web_port", "0"),
     ("web_port", "65536"),

@@ -5,7 +5,6 @@ What is below the position is done, for good; what is not never happened. So a r
 in any cut, and a transaction may end at any statement.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -22,6 +21,7 @@ from worker.pipeline.first_use import PairFilter, find_used
 from worker.pipeline.record import Record
 from worker.pipeline.rejects import write_rejects
 from worker.pipeline.republish import Retried, delete_retried
+from worker.pipeline.resume import Position, digest, grown
 from worker.pipeline.retry import Verdict, classify
 from worker.sql import queries
 
@@ -32,8 +32,7 @@ REFUSED_ALWAYS_TAKEN: Final = 50
 class Loaded(NamedTuple):
     """A partition as it is committed at one moment."""
 
-    next_offset: int
-    partition_count: int
+    position: Position
     stats: dict[bytes, Counts]
 
 
@@ -116,8 +115,14 @@ class Refused:
 
 
 async def load_partition(conn: AsyncConnection, topic: str, partition: int, partition_count: int) -> Loaded:
-    """Return position and statistics of a partition, of one moment; a partition never stored starts at 0."""
+    """
+    Return position and statistics of a partition, of one moment; a partition never stored starts at 0.
+
+    Raises:
+        TopicMismatchError: positions were stored with another number of partitions; nothing is written.
+    """
     where = {"topic": topic, "partition": partition, "partition_count": partition_count}
+    await check_partition_count(conn, topic, partition_count)
     await conn.execute(queries["start_position"], where)
     async with conn.transaction(), conn.cursor(binary=True) as cursor:
         await cursor.execute(queries["read_snapshot"])
@@ -125,14 +130,38 @@ async def load_partition(conn: AsyncConnection, topic: str, partition: int, part
         row = await cursor.fetchone()
         if row is None:
             raise StoreUnavailableError(f"{topic}[{partition}]: the position was deleted while it was read")
-        next_offset, stored_count = row
+        position = Position(*row)
         stats = {
             code: Counts(total_uses, unique_users, last_used_us, read_recent(users, dates))
             async for code, total_uses, unique_users, last_used_us, users, dates in cursor.stream(
                 queries["read_partition_stats"], where, size=1000
             )
         }
-    return Loaded(next_offset, stored_count, stats)
+    return Loaded(position, stats)
+
+
+async def check_partition_count(conn: AsyncConnection, topic: str, partition_count: int) -> None:
+    """
+    Make sure that the topic has the number of partitions that its positions were stored with.
+
+    Raises:
+        TopicMismatchError: it has another one.
+    """
+    where = {"topic": topic, "partition_count": partition_count}
+    row = await (await conn.execute(queries["read_other_partition_count"], where)).fetchone()
+    if row is not None:
+        raise grown(topic, row[0], partition_count)
+
+
+async def read_positions(conn: AsyncConnection, topic: str) -> dict[int, int]:
+    """Return the stored positions of a topic's partitions."""
+    return dict(await (await conn.execute(queries["read_positions"], {"topic": topic})).fetchall())
+
+
+async def pass_over(conn: AsyncConnection, topic: str, partition: int, position: int, start: int) -> bool:
+    """Move a position over records that Kafka has removed unread, and return whether it was still there."""
+    where = {"topic": topic, "partition": partition, "position": position, "start": start}
+    return (await conn.execute(queries["pass_over"], where)).rowcount == 1
 
 
 async def store_run(conn: AsyncConnection, run: DecodedRun, held: Held) -> Stored | Moved | Refused:
@@ -220,7 +249,7 @@ async def _store(conn: AsyncConnection, run: DecodedRun, held: Held, known: set[
                     **where,
                     "next_offset": run.next_offset,
                     "last_timestamp": last.timestamp,
-                    "last_digest": hashlib.sha256(last.value or b"").digest(),
+                    "last_digest": digest(last),
                 },
             )
     return Stored(

@@ -81,7 +81,8 @@ def create_app(settings: Settings, partition_count: int) -> App:
         broker_session_timeout=settings.session_timeout_s,
         broker_heartbeat_interval=settings.session_timeout_s / 4,
         broker_rebalance_timeout=max(settings.session_timeout_s, 10),
-        consumer_auto_offset_reset="earliest",
+        # an offset that is not there is a question for the lane, never a silent jump to another one
+        consumer_auto_offset_reset="none",
         consumer_max_fetch_size=_FETCH_MAX_BYTES,
         producer_request_timeout=30.0,
     )

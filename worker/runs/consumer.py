@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 from mode.types import ServiceT
 
 from worker.errors import BrokerUnavailableError, InvariantError
-from worker.runs.lanes import Lanes
+from worker.runs.fetching import Outcome, OutOfRangeError, UnreadableError, fetch
+from worker.runs.lanes import Lane, Lanes
 from worker.runs.progress import Reach
 
 if TYPE_CHECKING:
@@ -65,6 +66,33 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         if asked_ms is None or end is None or position is None:
             return None
         return Reach(position, end, time.monotonic() - max(0.0, time.time() - asked_ms / 1000))
+
+    async def _fetch_records(
+        self,
+        consumer: AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109 - Faust's signature
+        max_records: int | None = None,
+    ) -> dict[TP, Any]:
+        if not self.consumer.flow_active:
+            return {}
+        if consumer._closed or consumer._fetcher._closed:  # noqa: SLF001
+            raise ConsumerStoppedError
+        with consumer._fetcher._subscriptions.fetch_context():  # noqa: SLF001
+            return await fetch(consumer, active_partitions, timeout or 0.0, max_records or 1)
+
+    def has_assignment(self) -> bool:
+        """Return whether Kafka has assigned anything to this member of the group."""
+        return self._consumer is not None and bool(self._consumer.assignment())
+
+    def next_to_read(self, tp: TP) -> int | None:
+        """Return the offset that is read next, which passes markers of transactions; None when it is not known now."""
+        consumer = self._consumer
+        assignment = consumer and consumer._subscription.subscription and consumer._subscription.subscription.assignment  # noqa: SLF001
+        if not assignment or tp not in assignment.tps:
+            return None
+        state = assignment.state_value(tp)
+        return state.position if state.has_valid_position else None
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         # committed offsets only inform lag tools, the stored positions count: stock Faust would crash here
@@ -114,6 +142,14 @@ class Consumer(driver.Consumer):
         """
         self._lanes.assign(tp for tp in self.assignment() if self._is_usages(tp))
 
+    def has_assignment(self) -> bool:
+        """Return whether Kafka has assigned anything to this worker; not before it has joined the group."""
+        return cast("ConsumerThread", self._thread).has_assignment()
+
+    def next_to_read(self, tp: TP) -> int | None:
+        """Return the offset that is read next; None when it is not known now."""
+        return cast("ConsumerThread", self._thread).next_to_read(tp)
+
     async def seek_run(self, tp: TP, offset: int) -> None:
         """
         Make `offset` the next one to be delivered.
@@ -155,16 +191,27 @@ class Consumer(driver.Consumer):
             fetched = await self._getmany(wanted, _FULL_LANE_WAIT_S if has_full else _FETCH_WAIT_S) if wanted else {}
         if not wanted:
             await self.wait(self._lanes.changed.wait(), timeout=_FETCH_WAIT_S)
-        for raw_tp, records in fetched.items():
+        for raw_tp, outcome in fetched.items():
             tp = TP(raw_tp.topic, raw_tp.partition)
             lane = lanes.get(tp)
-            if lane is None:
-                for record in records:  # Faust's own, during recovery
+            if lane is not None:
+                await self._deliver_to_lane(lane, outcome)
+            elif isinstance(outcome, list):
+                for record in outcome:  # Faust's own, during recovery
                     await self._deliver(self._to_message(tp, record))
-            elif self.flow_active and lane.serving:  # or else it is delivered again, after its next lane has sought
-                await self._deliver(self._to_run_message(tp, lane.deliver(records)))
         # fetching may succeed without a pause for as long as there is a backlog
         await asyncio.sleep(0)
+
+    async def _deliver_to_lane(self, lane: Lane, outcome: Outcome) -> None:
+        if not self.flow_active or not lane.serving:
+            return  # it is delivered again, after the partition's next lane has sought
+        if isinstance(outcome, OutOfRangeError):
+            _log.warning("starting over", partition=f"{lane.tp.topic}[{lane.tp.partition}]", reason=str(outcome))
+            self._lanes.reopen(lane)
+        elif isinstance(outcome, UnreadableError):
+            lane.stand_still(outcome.offset, str(outcome))
+        else:
+            await self._deliver(self._to_run_message(lane.tp, lane.deliver(outcome)))
 
     async def _deliver(self, message: Message) -> None:
         await self.wait_first(self.callback(message), self.suspend_flow.wait())

@@ -14,13 +14,15 @@ import structlog
 from faust.types import TP
 
 from worker.epoch import Epoch
-from worker.errors import TopicRecreatedError, UnavailableError
+from worker.errors import UnavailableError
 from worker.pipeline.record import Record
+from worker.pipeline.resume import recreated
 from worker.pipeline.retry import Backoff
 from worker.runs.progress import Progress, Reach, measure
 from worker.runs.run import Run
 
 RUNS_MAX: Final = 2  # delivered to a lane and not finished: one at work, one ready
+_UNREADABLE_PAUSE_S: Final = 1.0
 
 _log: Final = structlog.get_logger("referrals")
 T = TypeVar("T")
@@ -37,7 +39,7 @@ class RunHandler(Protocol):
     """What a lane does with its partition."""
 
     async def load(self, partition: int, epoch: Epoch) -> int:
-        """Load the partition and return its stored position; an UnavailableError leads to another call."""
+        """Load the partition and return its position in the topic; an UnavailableError leads to another call."""
 
     async def process(self, run: Run, retry: Retry) -> bool:
         """Store a run and return whether it is done; False when the stored position is elsewhere."""
@@ -56,6 +58,8 @@ class Lane:
         self._lanes = lanes
         self.outage: str | None = None  # what the lane waits for
         self.reach: Reach | None = None  # of the consumer, noted while everything fetched was delivered
+        self.unreadable: str | None = None  # why what comes next cannot be read
+        self._is_pausing = False
         self._expected = 0  # offset to be delivered next
         self._unfinished = 0
         self._queue: asyncio.Queue[Run] = asyncio.Queue()
@@ -72,7 +76,7 @@ class Lane:
     @property
     def has_room(self) -> bool:
         """Whether another run may be delivered."""
-        return self.serving and self._unfinished < RUNS_MAX
+        return self.serving and self._unfinished < RUNS_MAX and not self._is_pausing
 
     @property
     def is_idle(self) -> bool:
@@ -95,13 +99,11 @@ class Lane:
         Raises:
             TopicRecreatedError: offsets went back although nobody sought back.
         """
+        self.unreadable = None
         first, last = records[0].offset, records[-1].offset
         if first < self._expected:
             topic, partition = self.tp
-            raise TopicRecreatedError(
-                f"{topic}[{partition}]: offset {first} was delivered where {self._expected} was expected; "
-                f"was the topic deleted and created anew? its stored positions must not be used with another topic"
-            )
+            raise recreated(f"{topic}[{partition}]@{first} was delivered", self._expected)
         run = Run(self.tp.topic, self.tp.partition, self._expected, last + 1, records, self.epoch)
         self._expected = last + 1
         self._unfinished += 1
@@ -110,6 +112,20 @@ class Lane:
     def submit(self, run: Run) -> None:
         """Queue a run; the number of unfinished ones is bounded by `has_room`."""
         self._queue.put_nowait(run)
+
+    def stand_still(self, offset: int, reason: str) -> None:
+        """Wait before what cannot be read, and try again in a while; it is said once for each offset."""
+        topic, partition = self.tp
+        said = f"{topic}[{partition}]@{offset}: {reason}"
+        if said != self.unreadable:
+            self.unreadable = said
+            _log.error("partition stands still", record=f"{topic}[{partition}]@{offset}", reason=reason)
+        self._is_pausing = True
+        asyncio.get_running_loop().call_later(_UNREADABLE_PAUSE_S, self._end_pause)
+
+    def _end_pause(self) -> None:
+        self._is_pausing = False
+        self._lanes.changed.set()
 
     def close(self) -> None:
         """End the epoch: abandon what is at work, and drop what waits."""
@@ -249,6 +265,10 @@ class Lanes:
     def progress(self, now_s: float) -> list[Progress]:
         """Return how far each partition is that is being read; `now_s` by the monotonic clock."""
         return [progress for _, lane in sorted(self._lanes.items()) if (progress := lane.progress(now_s))]
+
+    def held(self) -> list[Lane]:
+        """Return all lanes, in the order of their partitions."""
+        return [self._lanes[tp] for tp in sorted(self._lanes)]
 
     @property
     def loading(self) -> list[TP]:

@@ -28,8 +28,33 @@ select next_offset from referral_positions where topic = %(topic)s and partition
 -- read_snapshot -- position and statistics of one moment
 set transaction isolation level repeatable read, read only;
 
--- read_position -- where a partition goes on
-select next_offset, partition_count from referral_positions where topic = %(topic)s and partition = %(partition)s;
+-- read_position -- where a partition goes on, and what tells the record before
+select next_offset, last_timestamp, last_digest from referral_positions
+where topic = %(topic)s and partition = %(partition)s;
+
+-- read_positions -- where the partitions go on
+select partition, next_offset from referral_positions where topic = %(topic)s;
+
+-- read_other_partition_count -- another number of partitions that positions were stored with
+select partition_count from referral_positions
+where topic = %(topic)s and partition_count <> %(partition_count)s
+limit 1;
+
+-- pass_over -- records that Kafka removed before they were read: nothing tells the one before the new position
+update referral_positions set next_offset = %(start)s, last_timestamp = null, last_digest = null
+where topic = %(topic)s and partition = %(partition)s and next_offset = %(position)s;
+
+-- end_blockers -- ends the sessions of workers that hold a position: they are frozen, or not its owner any more
+select pg_terminate_backend(activity.pid), activity.application_name, activity.state
+from referral_positions as held
+-- a row that is locked names the transaction that locked it
+join pg_locks on pg_locks.locktype = 'transactionid' and pg_locks.granted and pg_locks.transactionid = held.xmax
+join pg_stat_activity as activity on activity.pid = pg_locks.pid
+where held.topic = %(topic)s and held.partition = %(partition)s
+  and activity.pid <> pg_backend_pid()
+  and activity.datname = current_database()
+  and activity.usename = session_user
+  and starts_with(activity.application_name, %(application)s);
 
 -- read_partition_stats -- the statistics of a partition's codes, in the server's binary formats
 select uuid_send(code_uuid), total_uses, unique_users, (extract(epoch from last_used) * 1000000)::bigint,
