@@ -8,8 +8,8 @@ from waiting import wait_until
 
 
 def test_aborted_transactions_do_not_count(system: System) -> None:
-    """Events of an aborted transaction are never stored, and the offsets of its markers hold nobody up."""
-    worker = system.start_worker()
+    """Events of an aborted transaction are never stored; its markers hold nobody up, nor look stalled."""
+    worker = system.start_worker(stall_timeout_s=1)
     worker.wait_ready()
     kept, aborted, last = (make_events(300, codes=5, users=20, seed=seed) for seed in (1, 2, 3))
     producer = Producer(
@@ -39,3 +39,5 @@ def test_aborted_transactions_do_not_count(system: System) -> None:
     wait_until("all committed events are stored", lambda: stored_uuids(system.conn) >= system.publisher.acknowledged)
     system.publisher.assert_stored(system.conn)
     assert_statistics_equal_rows(system.conn)
+    assert worker.get("/livez") == (200, {"status": "ok", "reasons": []})
+    assert "stalled" not in worker.text()

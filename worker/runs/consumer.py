@@ -87,8 +87,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def next_to_read(self, tp: TP) -> int | None:
         """Return the offset that is read next, which passes markers of transactions; None when it is not known now."""
-        consumer = self._consumer
-        assignment = consumer and consumer._subscription.subscription and consumer._subscription.subscription.assignment  # noqa: SLF001
+        subscription = self._consumer and self._consumer._subscription.subscription  # noqa: SLF001
+        assignment = subscription and subscription.assignment
         if not assignment or tp not in assignment.tps:
             return None
         state = assignment.state_value(tp)
