@@ -71,6 +71,17 @@ def end_offsets(kafka: Kafka, topic: str, partitions: int) -> dict[int, int]:
         consumer.close()
 
 
+def committed_offsets(kafka: Kafka, group: str, topic: str, partitions: int) -> dict[int, int]:
+    """Return the offset that a group has committed of each partition, 0 where it has not."""
+    # never subscribes, so it is no member of the group
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": group})
+    try:
+        wanted = [TopicPartition(topic, partition) for partition in range(partitions)]
+        return {tp.partition: max(tp.offset, 0) for tp in consumer.committed(wanted, timeout=_TIMEOUT_S)}
+    finally:
+        consumer.close()
+
+
 def read_topic(kafka: Kafka, topic: str, partitions: int) -> list:
     """Return all messages of a topic."""
     ends = end_offsets(kafka, topic, partitions)

@@ -73,3 +73,14 @@ def migrated() -> Callable[[Postgres], str]:
         return server.url("referrals")
 
     return make
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
+    """A server for this test alone, which may be stopped; on TCP as well, for a proxy in between."""
+    server = Postgres(tmp_path / "postgres", is_durable=False, has_tcp=True)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,13 +13,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import pytest
-from confluent_kafka.admin import AdminClient
-from fix_kafka import end_offsets, members
-from oracle import assert_positions, assert_statistics_equal_rows, recount
+from confluent_kafka.admin import AdminClient, NewTopic
+from fix_kafka import committed_offsets, end_offsets, members
+from oracle import assert_positions, assert_rejected, assert_statistics_equal_rows, recount
 from prometheus_client.parser import text_string_to_metric_families
 from publisher import Publisher
 from waiting import wait_until
@@ -27,17 +28,41 @@ from sandbox.kafka import Kafka
 from sandbox.ports import free_port
 
 START_TIMEOUT_S = 60
+# what faulty_worker.py says before it does it
+HIT_PATTERN = r"fault at [a-z-]+: \S+\[(\d+)\] from (\d+) to before (\d+)"
+
+
+class Fault(NamedTuple):
+    """
+    What happens to a worker at a step of one of its runs; `faulty_worker.py` says which steps there are.
+
+    Args:
+        signal: SIGKILL or SIGSTOP, which it sends to itself.
+        run: which of its runs is hit, counted from 1.
+    """
+
+    step: str
+    signal: signal.Signals
+    run: int = 3
+
+
+class Hit(NamedTuple):
+    """The run that a fault hit: its partition and its offsets, from `start` to before `next_offset`."""
+
+    partition: int
+    start: int
+    next_offset: int
 
 
 class WorkerProcess:
     """One `referrals worker`; its log is a file that failures quote."""
 
-    def __init__(self, settings: dict[str, str], log: Path) -> None:
+    def __init__(self, settings: dict[str, str], log: Path, fault: Fault | None = None) -> None:
         self.port = int(settings["REFERRALS_WEB_PORT"])
         self.log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker.cli", "worker"],
+                [sys.executable, *(("-m", "worker.cli", "worker") if fault is None else faulty_command(fault))],
                 env={**os.environ, **settings},
                 stdout=output,
                 stderr=output,
@@ -55,6 +80,16 @@ class WorkerProcess:
     @property
     def exit_code(self) -> int | None:
         return self._process.poll()
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the process is stopped, as SIGSTOP does."""
+        return _process_status(self.pid).get("State", "").startswith("T")
+
+    @property
+    def peak_memory_mb(self) -> int:
+        """The most memory that the process has had so far; 0 when it is gone."""
+        return int(_process_status(self.pid).get("VmHWM", "0 kB").split()[0]) // 1024
 
     def get(self, path: str) -> tuple[int, Any]:
         """Return status and JSON of a request; status 0 while nobody listens."""
@@ -97,6 +132,28 @@ class WorkerProcess:
     def text(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
+    def wait_hit(self) -> Hit:
+        """Wait until the worker's fault has happened, and return the run that it hit."""
+        found = wait_until("the fault happens", lambda: re.search(HIT_PATTERN, self.text()))
+        return Hit(*map(int, found.groups()))
+
+    def counted(self, field: str) -> int:
+        """Return the sum of what the log says of a field over all runs stored, as in `replayed=12`."""
+        return sum(map(int, re.findall(rf"run stored .*\b{field}=(\d+)", self.text())))
+
+
+def faulty_command(fault: Fault) -> list[str]:
+    return [str(Path(__file__).with_name("faulty_worker.py")), fault.step, str(int(fault.signal)), str(fault.run)]
+
+
+def _process_status(pid: int) -> dict[str, str]:
+    """Return /proc/PID/status; empty for a process that is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return {}
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
 
 class System:
     """A topic, a group and a database, and the workers that share them."""
@@ -134,13 +191,14 @@ class System:
             "data_dir": self._folder / f"data-{uuid.uuid4().hex[:8]}",
             "session_timeout_s": 6,
             "start_timeout_s": 30,
+            "log_level": "debug",
             **changes,
         }
         return {f"REFERRALS_{name.upper()}": str(value) for name, value in settings.items()}
 
-    def start_worker(self, **changes: object) -> WorkerProcess:
+    def start_worker(self, fault: Fault | None = None, **changes: object) -> WorkerProcess:
         """Start a worker without waiting for it."""
-        worker = WorkerProcess(self.settings(**changes), self._folder / f"worker-{len(self.workers)}.log")
+        worker = WorkerProcess(self.settings(**changes), self._folder / f"worker-{len(self.workers)}.log", fault)
         self.workers.append(worker)
         return worker
 
@@ -173,6 +231,10 @@ class System:
         stored = dict(self.conn.execute("select partition, next_offset from referral_positions").fetchall())
         return {partition: stored.get(partition, 0) for partition in range(self.partitions)}
 
+    def committed(self) -> dict[int, int]:
+        """Return the offset of each partition that the group has committed, 0 for one that it has not."""
+        return committed_offsets(self.kafka, self.app_id, self.topic, self.partitions)
+
     def row_count(self) -> int:
         return self.conn.execute("select count(*) from referral_usages").fetchone()[0]
 
@@ -181,8 +243,13 @@ class System:
         wait_until("all records are stored", lambda: self.positions() == self.ends(), timeout_s)
 
     def assert_exact(self) -> None:
-        """Rows are the acknowledged usages; positions, statistics and every worker's answers agree with them."""
+        """
+        Rows are the acknowledged usages and rejects the records that were none.
+
+        Positions, statistics and every worker's answers agree with them.
+        """
         self.publisher.assert_stored(self.conn)
+        assert_rejected(self.conn, self.topic, self.publisher.rejected)
         assert_positions(self.conn, self.ends())
         assert_statistics_equal_rows(self.conn)
         counted = recount(self.conn)
@@ -232,3 +299,24 @@ def new_system(
 def system(new_system: Callable[..., System]) -> System:
     """A system of four partitions."""
     return new_system()
+
+
+@pytest.fixture
+def new_kafka_system(tmp_path: Path, database_url: str) -> Iterator[Callable[..., System]]:
+    """Make a system on a broker of its own, which may be killed."""
+    broker = Kafka(tmp_path / "kafka")
+    made: list[System] = []
+
+    def make(partitions: int = 4) -> System:
+        broker.start()
+        client = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+        client.create_topics([NewTopic("usages", partitions, 1)])["usages"].result(20)
+        made.append(System(broker, client, "usages", partitions, database_url, tmp_path))
+        return made[0]
+
+    try:
+        yield make
+    finally:
+        for system in made:
+            system.close()
+        broker.stop()

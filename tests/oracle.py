@@ -75,3 +75,14 @@ def assert_stored(conn: psycopg.Connection, expected: Iterable[UUID]) -> None:
     wanted, stored = set(expected), stored_uuids(conn)
     assert not wanted - stored, f"{len(wanted - stored)} acknowledged usages are lost"
     assert not stored - wanted, f"{len(stored - wanted)} rows were never published"
+
+
+def assert_rejected(conn: psycopg.Connection, topic: str, expected: Mapping[tuple[int, int], bytes | None]) -> None:
+    """Each record that can never be stored is kept once, with its coordinates and its raw value, and no other is."""
+    rows = conn.execute(
+        "select kafka_partition, kafka_offset, value, kafka_topic from referral_rejections order by 1, 2"
+    ).fetchall()
+    kept = [(partition, offset) for partition, offset, _, _ in rows]
+    assert len(kept) == len(set(kept)), "a record is kept as two rejects"
+    assert {(partition, offset): value for partition, offset, value, _ in rows} == dict(expected)
+    assert {row[3] for row in rows} <= {topic}

@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4, uuid5
 
 import psycopg
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, Message, Producer
 from oracle import assert_stored
 
 from schemas import UsageEvent
 from worker.pipeline.decode import NAMESPACE
+
+Place = tuple[int, int]  # partition and offset
 
 
 def identity(event: UsageEvent) -> UUID:
@@ -26,26 +28,42 @@ class Publisher:
     """
     Publishes usage events with the partitioner of Java clients, and bad ones as they are given.
 
-    Every event has an `event_id`, so that its row can be told from all others.
+    Every event has an `event_id`, so that its row can be told from all others: `acknowledged` holds the identities that
+    must have a row, `rejected` the coordinates and values of the records that must be kept as rejects.
     """
 
     def __init__(self, bootstrap_servers: str, topic: str, partitioner: str = "murmur2_random") -> None:
         self.acknowledged: set[UUID] = set()
+        self.rejected: dict[Place, bytes | None] = {}
+        self._places: dict[UUID, list[Place]] = {}
         self._topic = topic
         self._producer = Producer(
-            {"bootstrap.servers": bootstrap_servers, "partitioner": partitioner, "linger.ms": 5, "acks": "all"}
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "partitioner": partitioner,
+                "linger.ms": 5,
+                # or a broker that is killed before it answers would hold the same record twice
+                "enable.idempotence": True,
+            }
         )
 
-    def publish(self, events: Iterable[UsageEvent], per_second: float | None = None, *, has_keys: bool = True) -> None:
-        """Publish events, at most so many a second, and wait until all are acknowledged."""
+    def publish(
+        self, records: Iterable[UsageEvent | bytes], per_second: float | None = None, *, has_keys: bool = True
+    ) -> None:
+        """
+        Publish records, at most so many a second, and wait until all are acknowledged.
+
+        Args:
+            records: events, and values that can never be stored.
+        """
         started = time.monotonic()
-        for number, event in enumerate(events):
-            uuid = identity(event)
+        for number, record in enumerate(records):
+            is_event = isinstance(record, UsageEvent)
             self._producer.produce(
                 self._topic,
-                event.value(),
-                event.key() if has_keys else None,
-                on_delivery=lambda error, _, uuid=uuid: self._note(error, uuid),
+                record.value() if is_event else record,
+                record.key() if is_event and has_keys else None,
+                on_delivery=lambda error, message, record=record: self._note(error, message, record),
             )
             if per_second and number % 50 == 0:
                 due = started + number / per_second
@@ -53,21 +71,30 @@ class Publisher:
                 self._producer.poll(max(0.0, due - time.monotonic()))
         self.flush()
 
-    def publish_raw(self, value: bytes | None, key: bytes | None = None, **where: object) -> None:
-        """Publish a record as it is, and wait for its acknowledgement."""
-        failures: list[KafkaError] = []
+    def publish_raw(self, value: bytes | None, key: bytes | None = None, **where: object) -> Place:
+        """Publish a record as it is, wait for its acknowledgement, and return its place."""
+        delivered: list[tuple[KafkaError | None, Message]] = []
         self._producer.produce(
-            self._topic, value, key, on_delivery=lambda error, _: failures.append(error) if error else None, **where
+            self._topic, value, key, on_delivery=lambda error, message: delivered.append((error, message)), **where
         )
         self.flush()
-        assert not failures, failures
+        ((error, message),) = delivered
+        assert error is None, error
+        return message.partition(), message.offset()
 
-    def forget(self, events: Iterable[UsageEvent]) -> None:
-        """Expect no rows of these events, since the test has them rejected."""
-        self.acknowledged -= {identity(event) for event in events}
+    def publish_bad(self, value: bytes | None, key: bytes | None = None, **where: object) -> None:
+        """Publish a record that can never be stored, and wait for its acknowledgement."""
+        self.rejected[self.publish_raw(value, key, **where)] = value
+
+    def refuse(self, events: Iterable[UsageEvent]) -> None:
+        """Expect rejects instead of rows of these published events, since the test has the database refuse them."""
+        for event in events:
+            uuid = identity(event)
+            self.acknowledged.discard(uuid)
+            self.rejected |= dict.fromkeys(self._places[uuid], event.value())
 
     def flush(self) -> None:
-        assert self._producer.flush(60) == 0, "the broker did not acknowledge everything"
+        assert self._producer.flush(120) == 0, "the broker did not acknowledge everything"
 
     def assert_stored(self, conn: psycopg.Connection) -> None:
         """Each acknowledged usage has one row, and there is no other."""
@@ -76,9 +103,14 @@ class Publisher:
     def close(self) -> None:
         self._producer.flush(5)
 
-    def _note(self, error: KafkaError | None, uuid: UUID) -> None:
+    def _note(self, error: KafkaError | None, message: Message, record: UsageEvent | bytes) -> None:
         assert error is None, error
-        self.acknowledged.add(uuid)
+        place = message.partition(), message.offset()
+        if isinstance(record, bytes):
+            self.rejected[place] = record
+        else:
+            self.acknowledged.add(identity(record))
+            self._places.setdefault(identity(record), []).append(place)
 
 
 def make_events(count: int, *, codes: int, users: int, repeated: float = 0.0, seed: int = 1) -> list[UsageEvent]:
@@ -106,3 +138,11 @@ def make_events(count: int, *, codes: int, users: int, repeated: float = 0.0, se
             )
         )
     return events
+
+
+def make_load(count: int, *, seed: int = 1) -> list[UsageEvent | bytes]:
+    """Make a load as it comes: most records are usages, one of 50 repeats an `event_id`, one of 200 is a reject."""
+    records: list[UsageEvent | bytes] = [*make_events(count, codes=100, users=1_000, repeated=0.02, seed=seed)]
+    return [
+        f"no usage {seed} {number}".encode() if number % 200 == 7 else record for number, record in enumerate(records)
+    ]

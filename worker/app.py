@@ -45,6 +45,8 @@ def build(
     *,
     loop: asyncio.AbstractEventLoop,
     clock: Callable[[], float] = time.time,
+    database: Database | None = None,
+    handler_type: type[UsageRuns] = UsageRuns,
 ) -> WorkerProcess:
     """
     Put a worker together, without connecting to anything.
@@ -53,18 +55,20 @@ def build(
         partition_count: of the usages topic.
         web_socket: bound and listening; the worker's pages are served on it.
         clock: the present in seconds since 1970.
+        database: by default that of the settings.
+        handler_type: what takes runs through their steps.
     """
     app = create_app(settings, partition_count)
     table = cast(
         "CodeTable", app.Table(TABLE_NAME, partitions=partition_count, help="statistics by code, as committed")
     )
-    database = Database(settings)
+    database = database or Database(settings)
     filters = Filters(database, settings.filter_max_bytes // partition_count)
     decoder = Decoder(settings.usages_topic, future_max_s=settings.future_max_s, clock=clock)
     send = _sender(app)
     metrics = Metrics(VERSION, lambda now_s: lanes.progress(now_s))  # noqa: PLW0108 - lanes are made of all this, below
     topic = Topic(settings.bootstrap_servers, settings.usages_topic)
-    handler = UsageRuns(
+    handler = handler_type(
         topic,
         partition_count,
         rejected_topic=settings.rejected_topic,

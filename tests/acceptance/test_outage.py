@@ -2,51 +2,15 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import psycopg
-import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
 from fix_worker import System
 from publisher import make_events
 from waiting import wait_until
 
-from sandbox.kafka import Kafka
 from sandbox.postgres import Postgres
 from worker.process import EXIT_FAILURE
-
-
-@pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
-    """A server for this test alone, which may be stopped."""
-    server = Postgres(tmp_path / "postgres", is_durable=False)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-def new_kafka_system(tmp_path: Path, database_url: str) -> Iterator[Callable[[], System]]:
-    """Make a system on a broker of its own, which may be killed."""
-    broker = Kafka(tmp_path / "kafka")
-    made: list[System] = []
-
-    def make() -> System:
-        broker.start()
-        client = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-        client.create_topics([NewTopic("usages", 4, 1)])["usages"].result(20)
-        made.append(System(broker, client, "usages", 4, database_url, tmp_path))
-        return made[0]
-
-    try:
-        yield make
-    finally:
-        for system in made:
-            system.close()
-        broker.stop()
 
 
 def test_database_outage_loses_nothing(new_system, own_postgres: Postgres, migrated) -> None:

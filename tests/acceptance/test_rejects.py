@@ -22,7 +22,7 @@ def test_bad_records_are_kept_and_good_ones_around_them_stored(system: System) -
     events = make_events(len(BAD), codes=3, users=3)
     for event, (reason, value) in zip(events, BAD.items(), strict=True):
         system.publisher.publish([event])
-        system.publisher.publish_raw(
+        system.publisher.publish_bad(
             value, b"\x00key\xff", partition=0, headers=[("why", reason.encode()), ("n", None)]
         )
     system.wait_drained()
@@ -67,5 +67,5 @@ def test_row_that_the_database_refuses_becomes_a_reject(system: System) -> None:
     assert len(reasons) == 1
     assert reasons[0][0] == Reason.REFUSED_BY_DATABASE
     assert "no_fraud" in reasons[0][1]
-    system.publisher.forget(refused)
+    system.publisher.refuse(refused)
     system.assert_exact()

@@ -1,0 +1,145 @@
+"""
+A worker that sends itself a signal at a chosen step of one of its runs: `faulty_worker.py STEP SIGNAL RUN`.
+
+It is the worker's own program, put together by its own `build()`, with these steps wrapped:
+
+- `in-copy`: half of the run's rows are sent;
+- `before-commit`: everything is written, the transaction is open and idle;
+- `after-commit`: the transaction is committed, the table does not show it;
+- `after-show`: the table shows it, the offset is not committed.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any, Self
+
+from psycopg import AsyncConnection, AsyncCopy, AsyncCursor
+
+from worker import log
+from worker.agents import UsageRuns
+from worker.app import build
+from worker.database import Database
+from worker.epoch import Epoch
+from worker.runs.lanes import Retry
+from worker.runs.run import Run
+from worker.settings import Settings
+from worker.startup import start_up
+from worker.web.server import bind
+
+STEP, SIGNAL, RUN = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+
+_run: ContextVar[Run | None] = ContextVar("run", default=None)
+_reached = 0
+
+
+def reach(step: str) -> None:
+    """Send the signal when it is time; a frozen worker goes on from here when it is woken."""
+    global _reached  # noqa: PLW0603 - one for the process, as the signal is
+    run = _run.get()
+    if step != STEP or run is None:
+        return
+    _reached += 1
+    if _reached == RUN:
+        where = f"{run.topic}[{run.partition}] from {run.start} to before {run.next_offset}"
+        os.write(sys.stderr.fileno(), f"fault at {step}: {where}\n".encode())
+        os.kill(os.getpid(), SIGNAL)
+
+
+class Wrapped:
+    """An object with some of its methods replaced by those of the subclass."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class SteppedCopy(Wrapped):
+    """Writes rows in two halves."""
+
+    _inner: AsyncCopy
+
+    async def write(self, rows: bytes) -> None:
+        half = len(rows) // 2
+        await self._inner.write(rows[:half])
+        reach("in-copy")
+        await self._inner.write(rows[half:])
+
+
+class SteppedCursor(Wrapped):
+    _inner: AsyncCursor
+
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._inner.__aexit__(*error)
+
+    @asynccontextmanager
+    async def copy(self, *arguments: Any) -> AsyncIterator[SteppedCopy]:
+        async with self._inner.copy(*arguments) as copy:
+            yield SteppedCopy(copy)
+
+
+class SteppedConnection(Wrapped):
+    """Takes transactions through their steps; those of no run do not count."""
+
+    _inner: AsyncConnection
+
+    def cursor(self, **options: Any) -> SteppedCursor:
+        return SteppedCursor(self._inner.cursor(**options))
+
+    @asynccontextmanager
+    async def transaction(self, **options: Any) -> AsyncIterator[Any]:
+        async with self._inner.transaction(**options) as transaction:
+            yield transaction
+            reach("before-commit")
+        reach("after-commit")
+
+
+class SteppedDatabase(Database):
+    """Lends connections that take steps."""
+
+    @asynccontextmanager
+    async def writing(self, epoch: Epoch) -> AsyncIterator[Any]:
+        async with super().writing(epoch) as conn:
+            yield SteppedConnection(conn)
+
+
+class SteppedRuns(UsageRuns):
+    """Knows which run a step belongs to."""
+
+    async def process(self, run: Run, retry: Retry) -> bool:
+        token = _run.set(run)
+        try:
+            is_done = await super().process(run, retry)
+            if is_done:
+                reach("after-show")
+            return is_done
+        finally:
+            _run.reset(token)
+
+
+def main() -> int:
+    """Run the worker as `referrals worker` does."""
+    settings = Settings.load()
+    log.configure(settings.log_format, settings.log_level)
+    with bind(settings.web_host, settings.web_port) as web_socket:
+        partition_count = asyncio.run(start_up(settings))
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        process = build(
+            settings, partition_count, web_socket, loop=loop,
+            database=SteppedDatabase(settings), handler_type=SteppedRuns,
+        )  # fmt: skip
+        return process.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
