@@ -20,8 +20,12 @@ from fix_worker import System
 from publisher import make_load
 from waiting import wait_until
 
+from schemas import UsageEvent
+
 RECORDS_MIN = 1_000  # stored between the fault and the end, or the case proves nothing
 FLOWING_MIN = 300  # stored before the fault
+LOAD_MIN = 4_000
+LOAD_MAX_S = 200
 RECOVERY_GOAL_S = 30
 MEMORY_GOAL_MB = 400
 
@@ -132,7 +136,6 @@ class Case:
         self._report = report
         self._sampler = Sampler(system)
         self._sampler.start()
-        self._publishing: threading.Thread | None = None
         self._first = sum(system.positions().values())
         self._struck: int | None = None
         self._healed_at: float | None = None
@@ -143,31 +146,37 @@ class Case:
         return sum(self._sampler.positions.values())
 
     @contextmanager
-    def load(self, count: int, per_second: float, *, seed: int = 1) -> Iterator[None]:
+    def load(self, per_second: float, *, seed: int = 1) -> Iterator[None]:
         """Publish a mixed load during the block, which begins when its records are being stored."""
         errors: list[BaseException] = []
+        done = threading.Event()
+
+        def records() -> Iterator[UsageEvent | bytes]:
+            for number, record in enumerate(make_load(round(per_second * LOAD_MAX_S), seed=seed)):
+                if done.is_set() and number >= LOAD_MIN:
+                    return
+                yield record
 
         def publish() -> None:
             try:
-                self._system.publisher.publish(make_load(count, seed=seed), per_second)
+                self._system.publisher.publish(records(), per_second)
             except BaseException as error:  # noqa: BLE001 - raised again below
                 errors.append(error)
 
-        self._publishing = threading.Thread(target=publish, name="load")
-        self._publishing.start()
+        publishing = threading.Thread(target=publish, name="load")
+        publishing.start()
         try:
             wait_until("records are stored", lambda: self.stored >= self._first + FLOWING_MIN)
             yield
         finally:
-            self._publishing.join()
-            if errors:
-                raise errors[0]
+            done.set()
+            publishing.join()
+        if errors:
+            raise errors[0]
 
     def strike(self) -> None:
-        """Note that the fault happens now, which must be while records flow."""
-        assert self._publishing is not None
-        is_flowing = self._publishing.is_alive() or sum(self._system.ends().values()) > self.stored
-        assert is_flowing, "the load was over before the fault"
+        """Note that the fault happens now, which must be while there are records to store."""
+        wait_until("records are left to store", lambda: sum(self._system.ends().values()) > self.stored, 10)
         self._struck = self.stored
 
     def heal(self) -> None:
@@ -195,8 +204,8 @@ class Case:
         row = Row(
             self._name,
             records=self.stored - self._first,
-            replays=sum(worker.counted("replayed") for worker in system.workers),
-            duplicates=sum(worker.counted("duplicates") for worker in system.workers),
+            replays=sum(worker.replays for worker in system.workers),
+            duplicates=sum(worker.duplicates for worker in system.workers),
             rejects=len(system.publisher.rejected),
             recovery_s=round(caught_up_at - self._healed_at, 1),
             memory_mb=sampler.memory_mb,
@@ -209,8 +218,11 @@ class Case:
             self._sampler.stop()
 
 
+NewCase = Callable[[System], Case]
+
+
 @pytest.fixture
-def new_case(request: pytest.FixtureRequest) -> Iterator[Callable[[System], Case]]:
+def new_case(request: pytest.FixtureRequest) -> Iterator[NewCase]:
     """Begin to watch a system, whose workers may be started before or after."""
     made: list[Case] = []
 

@@ -137,9 +137,19 @@ class WorkerProcess:
         found = wait_until("the fault happens", lambda: re.search(HIT_PATTERN, self.text()))
         return Hit(*map(int, found.groups()))
 
-    def counted(self, field: str) -> int:
-        """Return the sum of what the log says of a field over all runs stored, as in `replayed=12`."""
-        return sum(map(int, re.findall(rf"run stored .*\b{field}=(\d+)", self.text())))
+    @property
+    def duplicates(self) -> int:
+        """How many records the worker recognized as repeated, by its log."""
+        return sum(map(int, re.findall(r"run stored .*\bduplicates=(\d+)", self.text())))
+
+    @property
+    def replays(self) -> int:
+        """How many records the worker was about to store when they were stored already, by its log."""
+        text = self.text()
+        moved = re.findall(r"position moved elsewhere .*\bposition=(\d+) .*\]@(\d+)\.\.(\d+)", text)
+        return sum(map(int, re.findall(r"run stored .*\breplayed=(\d+)", text))) + sum(
+            max(0, min(int(position), int(last) + 1) - int(start)) for position, start, last in moved
+        )
 
 
 def faulty_command(fault: Fault) -> list[str]:
@@ -278,10 +288,13 @@ class System:
             self._conn.close()
 
 
+NewSystem = Callable[..., System]
+
+
 @pytest.fixture
 def new_system(
     kafka: Kafka, admin: AdminClient, new_topic: Callable[[int], str], database_url: str, tmp_path: Path
-) -> Iterator[Callable[..., System]]:
+) -> Iterator[NewSystem]:
     """Make a system of so many partitions; its workers end with the test."""
     made: list[System] = []
 
@@ -296,13 +309,13 @@ def new_system(
 
 
 @pytest.fixture
-def system(new_system: Callable[..., System]) -> System:
+def system(new_system: NewSystem) -> System:
     """A system of four partitions."""
     return new_system()
 
 
 @pytest.fixture
-def new_kafka_system(tmp_path: Path, database_url: str) -> Iterator[Callable[..., System]]:
+def new_kafka_system(tmp_path: Path, database_url: str) -> Iterator[NewSystem]:
     """Make a system on a broker of its own, which may be killed."""
     broker = Kafka(tmp_path / "kafka")
     made: list[System] = []

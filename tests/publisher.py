@@ -66,9 +66,9 @@ class Publisher:
                 on_delivery=lambda error, message, record=record: self._note(error, message, record),
             )
             if per_second and number % 50 == 0:
-                due = started + number / per_second
-                # the pace of a load is the one thing that time is waited for
-                self._producer.poll(max(0.0, due - time.monotonic()))
+                # the pace of a load is the one thing that time is waited for; a poll ends with the first answer
+                while (early_s := started + number / per_second - time.monotonic()) > 0:
+                    self._producer.poll(early_s)
         self.flush()
 
     def publish_raw(self, value: bytes | None, key: bytes | None = None, **where: object) -> Place:
