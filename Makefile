@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 TESTS := tests/unit tests/integration tests/acceptance
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser bench lint lock clean
+.PHONY: help demo test test-faults test-browser bench lint lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -16,6 +16,9 @@ demo: $(INSTALLED) ## Run Kafka, PostgreSQL, sample events and a worker (FRESH=1
 
 test: lint ## Lint, types, unit, integration and quick acceptance tests
 	$(BIN)/pytest $(TESTS)
+
+test-faults: $(INSTALLED) ## Kill, freeze, cut and refuse under load, and see that every record counts once (takes minutes)
+	$(BIN)/pytest tests/faults
 
 test-browser: $(INSTALLED) ## Test the pages in a Chromium of the machine's
 	$(BIN)/pytest tests/browser

@@ -1,8 +1,9 @@
-"""A real Apache Kafka of one node (KRaft), as a child process, for the demo and the tests."""
+"""A real Apache Kafka (KRaft) as a child process, alone or a node of a cluster, for the demo and the tests."""
 
 import base64
 import secrets
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +28,8 @@ REMEDY: Final = "its whole log is in {log}; if its data are damaged, delete {dat
 
 PROPERTIES: Final = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@{host}:{controller_port}
+node.id={node}
+controller.quorum.voters={voters}
 listeners=BROKER://{host}:{port},CONTROLLER://{host}:{controller_port}
 advertised.listeners=BROKER://{host}:{port}
 controller.listener.names=CONTROLLER
@@ -36,14 +37,14 @@ inter.broker.listener.name=BROKER
 listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
 
-# one node: nothing to replicate to
-default.replication.factor=1
-min.insync.replicas=1
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+# every node has all of it, and all but one take every message
+default.replication.factor={nodes}
+min.insync.replicas={insync}
+offsets.topic.replication.factor={nodes}
+transaction.state.log.replication.factor={nodes}
+transaction.state.log.min.isr={insync}
+share.coordinator.state.topic.replication.factor={nodes}
+share.coordinator.state.topic.min.isr={insync}
 
 # quick: few partitions to open, no wait for more members before the first rebalance, short sessions allowed
 offsets.topic.num.partitions=4
@@ -72,6 +73,31 @@ READY_LINE: Final = "Kafka Server started"
 PORT_TAKEN_LINE: Final = "Address already in use"
 
 
+@dataclass(frozen=True)
+class Node:
+    """
+    A broker's place in a cluster, whose nodes are all controllers as well.
+
+    Args:
+        number: counted from 0.
+        controller_ports: of all nodes, in their order.
+        cluster_id: 22 characters of base64, the same for all nodes.
+    """
+
+    number: int
+    controller_ports: tuple[int, ...]
+    cluster_id: str
+
+
+def new_cluster(size: int) -> list[Node]:
+    """Return the nodes of a new cluster; each serves only once most of them are started."""
+    ports: set[int] = set()
+    while len(ports) < size:
+        ports.add(free_port())
+    cluster_id = _new_cluster_id()
+    return [Node(number, tuple(ports), cluster_id) for number in range(size)]
+
+
 class Kafka:
     """
     One broker over one folder: its data, its settings and its log (`kafka.log`).
@@ -80,14 +106,18 @@ class Kafka:
         folder: created when missing; a later broker over the same folder continues with its data.
         port: where clients connect on 127.0.0.1; a free one is chosen when None, and kept over restarts.
         jars: where the jars are kept; only the first start ever fetches them.
+        node: the broker's place in a cluster; alone when None.
     """
 
-    def __init__(self, folder: Path, *, port: int | None = None, jars: Path = JARS_FOLDER) -> None:
+    def __init__(
+        self, folder: Path, *, port: int | None = None, jars: Path = JARS_FOLDER, node: Node | None = None
+    ) -> None:
         self.folder = folder.absolute()
         self.log = self.folder / "kafka.log"
         self._data = self.folder / "data"
         self._properties = self.folder / "server.properties"
         self._jars = jars
+        self._node = node
         self._port = port
         self._is_port_given = port is not None
         self._process: Process | None = None
@@ -160,9 +190,19 @@ class Kafka:
 
     def _write_properties(self) -> None:
         self._port = self._port or free_port()
-        # only the node itself connects there, so it may be another one at each start
-        controller_port = free_port()
-        text = PROPERTIES.format(host=LOOPBACK, port=self._port, controller_port=controller_port, data=self._data)
+        # alone, only the node itself connects there, so it may be another one at each start
+        node = self._node or new_cluster(1)[0]
+        text = PROPERTIES.format(
+            host=LOOPBACK,
+            port=self._port,
+            controller_port=node.controller_ports[node.number],
+            data=self._data,
+            # Kafka counts from 1 here, as the data of earlier starts do
+            node=node.number + 1,
+            voters=",".join(f"{number}@{LOOPBACK}:{port}" for number, port in enumerate(node.controller_ports, 1)),
+            nodes=len(node.controller_ports),
+            insync=max(1, len(node.controller_ports) - 1),
+        )
         self._properties.write_text(text, encoding="utf-8")
 
     def _format(self, class_path: str) -> None:
@@ -170,8 +210,7 @@ class Kafka:
         if (self._data / "meta.properties").exists():
             return
         shutil.rmtree(self._data, ignore_errors=True)
-        # a first character that the command line could take for an option's is left out
-        cluster_id = "S" + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[1:22]
+        cluster_id = self._node.cluster_id if self._node else _new_cluster_id()
         arguments = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._properties)]
         command = _java("-XX:TieredStopAtLevel=1", "-cp", class_path, *arguments)
         result = run_tool("Kafka's format", command)
@@ -193,6 +232,11 @@ class Kafka:
 
     def _remedy(self) -> str:
         return REMEDY.format(log=self.log, data=self._data)
+
+
+def _new_cluster_id() -> str:
+    # a first character that the command line could take for an option's is left out
+    return "S" + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[1:22]
 
 
 def _java(*arguments: str) -> list[str]:

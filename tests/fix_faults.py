@@ -24,7 +24,7 @@ from schemas import UsageEvent
 
 RECORDS_MIN = 1_000  # stored between the fault and the end, or the case proves nothing
 FLOWING_MIN = 300  # stored before the fault
-LOAD_MIN = 4_000
+LOAD_AFTER = 3_000  # published after the fault at least
 LOAD_MAX_S = 200
 RECOVERY_GOAL_S = 30
 MEMORY_GOAL_MB = 400
@@ -138,6 +138,7 @@ class Case:
         self._sampler.start()
         self._first = sum(system.positions().values())
         self._struck: int | None = None
+        self._published = self._load_min = 0
         self._healed_at: float | None = None
 
     @property
@@ -147,14 +148,15 @@ class Case:
 
     @contextmanager
     def load(self, per_second: float, *, seed: int = 1) -> Iterator[None]:
-        """Publish a mixed load during the block, which begins when its records are being stored."""
+        """Publish a mixed load during the block, which begins when records are being stored, and some time after it."""
         errors: list[BaseException] = []
         done = threading.Event()
 
         def records() -> Iterator[UsageEvent | bytes]:
             for number, record in enumerate(make_load(round(per_second * LOAD_MAX_S), seed=seed)):
-                if done.is_set() and number >= LOAD_MIN:
+                if done.is_set() and number >= self._load_min:
                     return
+                self._published = number + 1
                 yield record
 
         def publish() -> None:
@@ -178,6 +180,7 @@ class Case:
         """Note that the fault happens now, which must be while there are records to store."""
         wait_until("records are left to store", lambda: sum(self._system.ends().values()) > self.stored, 10)
         self._struck = self.stored
+        self._load_min = self._published + LOAD_AFTER
 
     def heal(self) -> None:
         """Note that the fault is over, and what there is to catch up with."""

@@ -4,13 +4,14 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from sandbox.kafka import Kafka
+from sandbox.kafka import Kafka, new_cluster
 
 _TIMEOUT_S = 20
 # a broker that is new makes the topic of groups when the first one comes
@@ -20,6 +21,33 @@ _NO_COORDINATOR_YET = {
     KafkaError.NOT_COORDINATOR,
     KafkaError.GROUP_ID_NOT_FOUND,
 }
+
+
+class Cluster:
+    """Three brokers, each with a replica of everything; two must have what is acknowledged."""
+
+    def __init__(self, folder: Path) -> None:
+        self.brokers = [Kafka(folder / f"kafka-{node.number}", node=node) for node in new_cluster(3)]
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return ",".join(broker.bootstrap_servers for broker in self.brokers)
+
+    def start(self) -> None:
+        """Start all at once: none serves before most of them do."""
+        with ThreadPoolExecutor(len(self.brokers)) as pool:
+            list(pool.map(Kafka.start, self.brokers))
+
+    def stop(self) -> None:
+        """End all of them; in order the last ones could not, without the others."""
+        for broker in self.brokers:
+            broker.kill()
+
+    def replicas_in_sync(self, topic: str) -> int:
+        """Return how many replicas every partition of a topic has in sync at least."""
+        client = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+        partitions = client.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
+        return min(len(partition.isrs) for partition in partitions.values())
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +87,7 @@ def new_topic(admin: AdminClient) -> Iterator[Callable[[int], str]]:
             future.result(_TIMEOUT_S)
 
 
-def end_offsets(kafka: Kafka, topic: str, partitions: int) -> dict[int, int]:
+def end_offsets(kafka: Kafka | Cluster, topic: str, partitions: int) -> dict[int, int]:
     """Return the end of each partition, as committed transactions leave it."""
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "ends"})
     try:
@@ -71,7 +99,7 @@ def end_offsets(kafka: Kafka, topic: str, partitions: int) -> dict[int, int]:
         consumer.close()
 
 
-def committed_offsets(kafka: Kafka, group: str, topic: str, partitions: int) -> dict[int, int]:
+def committed_offsets(kafka: Kafka | Cluster, group: str, topic: str, partitions: int) -> dict[int, int]:
     """Return the offset that a group has committed of each partition, 0 where it has not."""
     # never subscribes, so it is no member of the group
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": group})

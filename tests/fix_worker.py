@@ -1,5 +1,6 @@
 """Real worker processes, on a topic, a group and a database of their own for each test."""
 
+import contextlib
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
-from fix_kafka import committed_offsets, end_offsets, members
+from fix_kafka import Cluster, committed_offsets, end_offsets, members
 from oracle import assert_positions, assert_rejected, assert_statistics_equal_rows, recount
 from prometheus_client.parser import text_string_to_metric_families
 from publisher import Publisher
@@ -168,7 +169,15 @@ def _process_status(pid: int) -> dict[str, str]:
 class System:
     """A topic, a group and a database, and the workers that share them."""
 
-    def __init__(self, kafka: Kafka, admin: AdminClient, topic: str, partitions: int, database_url: str, folder: Path):
+    def __init__(
+        self,
+        kafka: Kafka | Cluster,
+        admin: AdminClient,
+        topic: str,
+        partitions: int,
+        database_url: str,
+        folder: Path,
+    ) -> None:
         self.kafka = kafka
         self.topic = topic
         self.partitions = partitions
@@ -184,8 +193,13 @@ class System:
     @property
     def conn(self) -> psycopg.Connection:
         """A connection for the oracle, opened anew after a server was away."""
-        if self._conn is None or self._conn.closed:
-            self._conn = psycopg.connect(self.database_url, autocommit=True)
+        if self._conn is not None:
+            # a session whose server ended looks open until it is used
+            with contextlib.suppress(psycopg.OperationalError):
+                self._conn.execute("select")
+                return self._conn
+            self._conn.close()
+        self._conn = psycopg.connect(self.database_url, autocommit=True)
         return self._conn
 
     def settings(self, **changes: object) -> dict[str, str]:

@@ -19,18 +19,18 @@ def test_workers_killed_in_turn_lose_and_double_nothing(new_system: NewSystem, n
     """Ten times a random one of three workers is killed under load and another one started: everything counts once."""
     system = new_system(8)
     case = new_case(system)
-    system.wait_shared(*(system.start_worker() for _ in range(3)))
-    chance = random.Random(1)
+    system.wait_shared(*(system.start_worker(session_timeout_s=2) for _ in range(3)))
+    chance = random.Random()
     with case.load(1_000):
         for number in range(ROUNDS):
             if number == 0:
                 case.strike()
             victim = chance.choice(system.running())
-            stored = case.stored
             victim.send(signal.SIGKILL)
             assert victim.wait() == -signal.SIGKILL
-            system.start_worker()
-            wait_until("others store on", lambda stored=stored: case.stored >= stored + 500)
+            stored = case.stored
+            system.start_worker(session_timeout_s=2).wait_ready()
+            wait_until("records are stored", lambda stored=stored: case.stored >= stored + 500)
         case.heal()
     assert len(system.running()) == 3
     system.wait_shared(*system.running())
