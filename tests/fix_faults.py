@@ -115,7 +115,7 @@ class Sampler(threading.Thread):
 
     def _note(self, committed: dict[int, int] | None, stored: dict[int, int]) -> None:
         self.positions |= stored
-        if committed:
+        if committed is not None:
             self.count += 1
             self.findings += [
                 f"[{partition}]: offset {offset} was committed, the position is {self.positions[partition]}"

@@ -104,6 +104,16 @@ def test_calls_are_documented() -> None:
     assert wanted - set(shown) == set(), "calls without an example in docs/api.md"
 
 
+def test_proofs_exist() -> None:
+    """Each test that docs/delivery.md names as a proof is there."""
+    tests = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert set(re.findall(r"`(test_\w+)`", read("docs/delivery.md"))) <= tests
+
+
 def test_readme_commands_exist() -> None:
     """Each `make` target that the README names is in the Makefile."""
     wanted = set(re.findall(r"\bmake ([a-z][a-z-]*)", read("README.md")))

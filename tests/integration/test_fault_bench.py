@@ -1,0 +1,36 @@
+"""The fault bench itself: what it must find, it finds."""
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from fix_faults import Case, NewCase, Sampler
+from fix_worker import System
+from publisher import make_events
+from waiting import wait_until
+
+
+def test_offset_committed_past_the_position_is_found(system: System) -> None:
+    """An offset that the group has committed although the record before it is not stored is a finding."""
+    consumer = Consumer({"bootstrap.servers": system.kafka.bootstrap_servers, "group.id": system.app_id})
+    sampler = Sampler(system)
+    sampler.start()
+    try:
+        wait_until("offsets are sampled", lambda: sampler.count)
+        assert not sampler.findings
+        consumer.commit(offsets=[TopicPartition(system.topic, 2, 5)], asynchronous=False)
+        assert "[2]: offset 5 was committed, the position is 0" in wait_until("it is found", lambda: sampler.findings)
+    finally:
+        sampler.stop()
+        consumer.close()
+
+
+def test_case_without_records_does_not_pass(system: System, new_case: NewCase) -> None:
+    """A fault in an idle system proves nothing, so there cannot be one."""
+    case: Case = new_case(system)
+    with pytest.raises(AssertionError, match="records are left to store"):
+        case.strike()
+    system.publisher.publish(make_events(100, codes=5, users=10))
+    case.strike()
+    case.heal()
+    system.start_worker().wait_ready()
+    with pytest.raises(AssertionError, match="only 100 records"):
+        case.conclude()
