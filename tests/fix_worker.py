@@ -179,6 +179,7 @@ class System:
         folder: Path,
     ) -> None:
         self.kafka = kafka
+        self.admin = admin
         self.topic = topic
         self.partitions = partitions
         self.app_id = f"group-{topic}"
@@ -186,7 +187,6 @@ class System:
         self.database_url = database_url
         self.workers: list[WorkerProcess] = []
         self.publisher = Publisher(kafka.bootstrap_servers, topic)
-        self._admin = admin
         self._folder = folder
         self._conn: psycopg.Connection | None = None
 
@@ -229,15 +229,19 @@ class System:
     def running(self) -> list[WorkerProcess]:
         return [worker for worker in self.workers if worker.exit_code is None]
 
+    def _members(self) -> dict[str, set[int]]:
+        # not self.admin: a client that has asked a coordinator which was then killed gets no answer from the next one
+        return members(AdminClient({"bootstrap.servers": self.kafka.bootstrap_servers}), self.app_id)
+
     def held_by(self, worker: WorkerProcess) -> set[int]:
         """Return the partitions that Kafka has assigned to a worker; empty while the group rebalances."""
-        return members(self._admin, self.app_id).get(worker.client_id, set())
+        return self._members().get(worker.client_id, set())
 
     def wait_shared(self, *workers: WorkerProcess) -> None:
         """Wait until these workers, and no others, share all partitions and are ready."""
 
         def is_shared() -> bool:
-            held = members(self._admin, self.app_id)
+            held = self._members()
             return (
                 held.keys() == {worker.client_id for worker in workers}
                 and sum(map(len, held.values())) == self.partitions

@@ -105,7 +105,7 @@ def test_one_of_three_brokers_killed_stops_nothing(cluster_system: System, new_c
 
 @pytest.mark.parametrize("fault", ["missing", "unwritable"])
 def test_dead_letter_topic_that_takes_nothing_holds_the_position(
-    new_system: NewSystem, new_case: NewCase, admin: AdminClient, fault: str
+    new_system: NewSystem, new_case: NewCase, fault: str
 ) -> None:
     """A reject without a copy on the dead-letter topic is not passed; once that is repaired, nothing is missing."""
     system = new_system(4)
@@ -115,9 +115,9 @@ def test_dead_letter_topic_that_takes_nothing_holds_the_position(
     with case.load(1_000):
         case.strike()
         if fault == "missing":
-            admin.delete_topics([system.rejected_topic])[system.rejected_topic].result(TIMEOUT_S)
+            system.admin.delete_topics([system.rejected_topic])[system.rejected_topic].result(TIMEOUT_S)
         else:
-            limit_messages(admin, system.rejected_topic, AlterConfigOpType.SET)
+            limit_messages(system, AlterConfigOpType.SET)
         wait_until("all partitions wait", lambda: waiting(worker) == set(range(system.partitions)))
         kept, positions = reject_count(system), system.positions()
         assert kept < len(system.publisher.rejected)
@@ -127,9 +127,9 @@ def test_dead_letter_topic_that_takes_nothing_holds_the_position(
         wait_until("it is tried again", lambda: worker.text().count(NOT_TAKEN) >= tries + system.partitions)
         assert (reject_count(system), system.positions()) == (kept, positions)
         if fault == "missing":
-            admin.create_topics([NewTopic(system.rejected_topic, 4, 1)])[system.rejected_topic].result(TIMEOUT_S)
+            system.admin.create_topics([NewTopic(system.rejected_topic, 4, 1)])[system.rejected_topic].result(TIMEOUT_S)
         else:
-            limit_messages(admin, system.rejected_topic, AlterConfigOpType.DELETE)
+            limit_messages(system, AlterConfigOpType.DELETE)
         case.heal()
         worker.wait_ready()
     case.conclude()
@@ -142,11 +142,11 @@ def test_dead_letter_topic_that_takes_nothing_holds_the_position(
     assert {id_ for (id_,) in (rows[kept:] if fault == "missing" else rows)} <= copies
 
 
-def limit_messages(admin: AdminClient, topic: str, operation: AlterConfigOpType) -> None:
-    """Let a topic take no message that is larger than nothing, or any again."""
+def limit_messages(system: System, operation: AlterConfigOpType) -> None:
+    """Let the dead-letter topic take no message that is larger than nothing, or any again."""
     entry = ConfigEntry("max.message.bytes", "1", incremental_operation=operation)
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    admin.incremental_alter_configs([resource])[resource].result(TIMEOUT_S)
+    resource = ConfigResource(ResourceType.TOPIC, system.rejected_topic, incremental_configs=[entry])
+    system.admin.incremental_alter_configs([resource])[resource].result(TIMEOUT_S)
 
 
 def waiting(worker: WorkerProcess) -> set[int]:
