@@ -247,8 +247,8 @@ class Producer(driver.Producer):
     """Sends rejects; each send is awaited by whoever needs it."""
 
     def _settings_extra(self) -> Mapping[str, Any]:
-        # Not idempotent: in aiokafka 0.14 a batch that was not taken leaves a gap in the sequence numbers, and no later one
-        # is taken ever (OutOfOrderSequenceNumber). A copy sent twice is recognized by its identity.
+        # Not idempotent: in aiokafka 0.14 a batch that was not taken leaves a gap in the sequence numbers, and none is
+        # taken after it (OutOfOrderSequenceNumber). A copy sent twice is recognized by its identity.
         return {"acks": "all"}
 
     async def flush(self) -> None:
