@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from waiting import wait_until
 
 from sandbox.kafka import Kafka, new_cluster
 
@@ -22,6 +23,8 @@ _NO_COORDINATOR_YET = {
     KafkaError.GROUP_ID_NOT_FOUND,
     KafkaError._TIMED_OUT,
 }
+# and one that was started again leads partitions a moment later than it answers
+_NO_LEADER_YET = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 
 
 class Cluster:
@@ -92,12 +95,21 @@ def end_offsets(kafka: Kafka | Cluster, topic: str, partitions: int) -> dict[int
     """Return the end of each partition, as committed transactions leave it."""
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "ends"})
     try:
-        return {
-            partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)[1]
-            for partition in range(partitions)
-        }
+        return {partition: _end(consumer, TopicPartition(topic, partition)) for partition in range(partitions)}
     finally:
         consumer.close()
+
+
+def _end(consumer: Consumer, tp: TopicPartition) -> int:
+    def ask() -> tuple[int, int] | None:
+        try:
+            return consumer.get_watermark_offsets(tp, timeout=_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() in _NO_LEADER_YET:
+                return None
+            raise
+
+    return wait_until(f"{tp.topic}[{tp.partition}] has a leader", ask)[1]
 
 
 def committed_offsets(kafka: Kafka | Cluster, group: str, topic: str, partitions: int) -> dict[int, int]:
