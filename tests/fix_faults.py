@@ -69,6 +69,7 @@ class Sampler(threading.Thread):
 
     def expect(self, target: dict[int, int]) -> None:
         """Note when all positions have reached these offsets."""
+        self._target = None
         self.caught_up_at = None
         self._target = target
 

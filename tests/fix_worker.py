@@ -27,6 +27,7 @@ from waiting import wait_until
 
 from sandbox.kafka import Kafka
 from sandbox.ports import free_port
+from sandbox.postgres import Postgres
 
 START_TIMEOUT_S = 60
 # what faulty_worker.py says before it does it
@@ -330,6 +331,12 @@ def new_system(
 def system(new_system: NewSystem) -> System:
     """A system of four partitions."""
     return new_system()
+
+
+@pytest.fixture
+def own_system(new_system: NewSystem, own_postgres: Postgres, migrated: Callable[[Postgres], str]) -> System:
+    """A system of four partitions on a server of its own, which may be stopped."""
+    return new_system(url=migrated(own_postgres))
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 from fix_faults import NewCase
 from fix_proxy import Proxy
-from fix_worker import NewSystem
+from fix_worker import NewSystem, System
 from publisher import identity, make_events
 from waiting import wait_until
 
@@ -15,16 +15,14 @@ EVENTS = 5_000
 
 @pytest.mark.parametrize("moment", ["copy", "commit"])
 def test_connection_cut_within_a_run_loses_and_doubles_nothing(
-    new_system: NewSystem,
+    own_system: System,
     new_case: NewCase,
     own_postgres: Postgres,
     proxy: Proxy,
-    migrated,
     moment: str,
 ) -> None:
     """A connection that breaks in the middle of the rows, or after COMMIT and before its answer, is only a retry."""
-    system = new_system(4, url=migrated(own_postgres))
-    case = new_case(system)
+    system, case = own_system, new_case(own_system)
     system.start_worker(database_url=own_postgres.tcp_url("referrals", port=proxy.port)).wait_ready()
     with case.load(1_500):
         case.strike()

@@ -7,7 +7,7 @@ import threading
 import pytest
 from fix_faults import NewCase
 from fix_proxy import Proxy
-from fix_worker import NewSystem
+from fix_worker import System
 from waiting import wait_until
 
 from sandbox.postgres import Postgres
@@ -29,11 +29,10 @@ READ_ONLY = "in a read-only transaction"
 
 
 def test_database_stopped_at_once_under_load_loses_nothing(
-    new_system: NewSystem, new_case: NewCase, own_postgres: Postgres, migrated
+    own_system: System, new_case: NewCase, own_postgres: Postgres
 ) -> None:
     """PostgreSQL is stopped immediately, again and again, and takes its time to come back: everything counts once."""
-    system = new_system(4, url=migrated(own_postgres))
-    case = new_case(system)
+    system, case = own_system, new_case(own_system)
     worker = system.start_worker()
     worker.wait_ready()
     with case.load(1_500):
@@ -53,11 +52,10 @@ def test_database_stopped_at_once_under_load_loses_nothing(
 
 
 def test_connections_that_swallow_everything_are_given_up(
-    new_system: NewSystem, new_case: NewCase, own_postgres: Postgres, proxy: Proxy, migrated
+    own_system: System, new_case: NewCase, own_postgres: Postgres, proxy: Proxy
 ) -> None:
     """A way to PostgreSQL that takes everything and brings no answer, nor a reset, is given up after a bounded time."""
-    system = new_system(4, url=migrated(own_postgres))
-    case = new_case(system)
+    system, case = own_system, new_case(own_system)
     worker = system.start_worker(
         database_url=own_postgres.tcp_url("referrals", port=proxy.port),
         transaction_timeout_s=3,
@@ -78,12 +76,9 @@ def test_connections_that_swallow_everything_are_given_up(
     case.conclude()
 
 
-def test_server_turned_read_only_under_open_sessions_is_an_outage(
-    new_system: NewSystem, new_case: NewCase, own_postgres: Postgres, migrated
-) -> None:
+def test_server_turned_read_only_under_open_sessions_is_an_outage(own_system: System, new_case: NewCase) -> None:
     """PostgreSQL that only lets read, sessions that are open included, is waited for: no record becomes a reject."""
-    system = new_system(4, url=migrated(own_postgres))
-    case = new_case(system)
+    system, case = own_system, new_case(own_system)
     worker = system.start_worker()
     worker.wait_ready()
     with case.load(1_500):
@@ -100,12 +95,9 @@ def test_server_turned_read_only_under_open_sessions_is_an_outage(
     case.conclude()
 
 
-def test_sessions_that_stay_read_only_are_dropped(
-    new_system: NewSystem, new_case: NewCase, own_postgres: Postgres, migrated
-) -> None:
+def test_sessions_that_stay_read_only_are_dropped(own_system: System, new_case: NewCase) -> None:
     """Open sessions that can only read, and always will, as after a failover, are replaced: each fails only once."""
-    system = new_system(4, url=migrated(own_postgres))
-    case = new_case(system)
+    system, case = own_system, new_case(own_system)
     worker = system.start_worker()
     worker.wait_ready()
     with case.load(1_500):
@@ -119,12 +111,9 @@ def test_sessions_that_stay_read_only_are_dropped(
 
 
 @pytest.mark.parametrize("state", ["53100", "55P03", "40P01"], ids=["disk-full", "lock-timeout", "deadlock"])
-def test_error_that_is_no_fault_of_the_rows_is_an_outage(
-    new_system: NewSystem, new_case: NewCase, own_postgres: Postgres, migrated, state: str
-) -> None:
+def test_error_that_is_no_fault_of_the_rows_is_an_outage(own_system: System, new_case: NewCase, state: str) -> None:
     """A full disk, a lock held for too long and a deadlock are waited out: no record becomes a reject."""
-    system = new_system(4, url=migrated(own_postgres))
-    case = new_case(system)
+    system, case = own_system, new_case(own_system)
     worker = system.start_worker()
     worker.wait_ready()
     with case.load(1_500):
@@ -140,11 +129,10 @@ def test_error_that_is_no_fault_of_the_rows_is_an_outage(
 
 
 def test_outage_longer_than_the_session_keeps_the_membership(
-    new_system: NewSystem, new_case: NewCase, own_postgres: Postgres, migrated
+    own_system: System, new_case: NewCase, own_postgres: Postgres
 ) -> None:
     """A worker that waits for PostgreSQL longer than Kafka would wait for it stays in the group and goes on."""
-    system = new_system(4, url=migrated(own_postgres))
-    case = new_case(system)
+    system, case = own_system, new_case(own_system)
     worker = system.start_worker(session_timeout_s=2)
     worker.wait_ready()
     with case.load(500):

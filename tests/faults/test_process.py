@@ -5,7 +5,7 @@ import signal
 import threading
 
 from fix_faults import NewCase
-from fix_worker import NewSystem
+from fix_worker import NewSystem, System
 from waiting import wait_until
 
 from sandbox.postgres import Postgres
@@ -63,11 +63,10 @@ def test_workers_that_come_and_go_lose_and_double_nothing(new_system: NewSystem,
 
 
 def test_rebalance_in_a_database_outage_loses_nothing(
-    new_system: NewSystem, new_case: NewCase, own_postgres: Postgres, migrated
+    own_system: System, new_case: NewCase, own_postgres: Postgres
 ) -> None:
     """Partitions that move while PostgreSQL is away are read by their new owner once it is back."""
-    system = new_system(4, url=migrated(own_postgres))
-    case = new_case(system)
+    system, case = own_system, new_case(own_system)
     first, second = system.start_worker(), system.start_worker()
     system.wait_shared(first, second)
     with case.load(1_000):
