@@ -51,6 +51,8 @@ def test_workers_that_come_and_go_lose_and_double_nothing(new_system: NewSystem,
             if number % 2 == 0:
                 joined = system.start_worker()
             else:
+                # before that a signal ends it as it ends any program
+                wait_until("it has started", lambda joined=joined: joined.get("/livez")[0] == 200)
                 joined.send(signal.SIGTERM)
                 leaving.append(joined)
             pace.wait(BETWEEN_CHANGES_S)
