@@ -30,7 +30,6 @@ def test_database_outage_loses_nothing(new_system, own_postgres: Postgres, migra
         wait_until("the worker is not ready", lambda: worker.get("/readyz")[0] == 503)
         assert worker.get("/livez")[0] == 200
         assert worker.get("/api/v1/users/0190d0a0-1111-4222-8333-444455556666/usages")[0] == 503
-        system.conn.close()
         own_postgres.start()
         worker.wait_ready()
     finally:
