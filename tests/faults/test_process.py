@@ -3,6 +3,7 @@
 import random
 import signal
 import threading
+import time
 
 from fix_faults import NewCase
 from fix_worker import NewSystem, System
@@ -11,7 +12,7 @@ from waiting import wait_until
 from sandbox.postgres import Postgres
 
 ROUNDS = 10
-CHANGES = 20
+A_MINUTE_S = 60
 BETWEEN_CHANGES_S = 3
 
 
@@ -38,29 +39,27 @@ def test_workers_killed_in_turn_lose_and_double_nothing(new_system: NewSystem, n
 
 
 def test_workers_that_come_and_go_lose_and_double_nothing(new_system: NewSystem, new_case: NewCase) -> None:
-    """For a minute a worker joins or leaves every three seconds under load: everything counts once."""
+    """For a minute a worker joins or leaves every three seconds or so under load: everything counts once."""
     system = new_system(8)
     case = new_case(system)
     first = system.start_worker()
     first.wait_ready()
-    leaving = []
+    left = 0
+    pace = threading.Event()
     with case.load(1_000):
         case.strike()
-        pace = threading.Event()
-        for number in range(CHANGES):
-            if number % 2 == 0:
-                joined = system.start_worker()
-            else:
-                # before that a signal ends it as it ends any program
-                wait_until("it has started", lambda joined=joined: joined.get("/livez")[0] == 200)
-                joined.send(signal.SIGTERM)
-                leaving.append(joined)
+        until = time.monotonic() + A_MINUTE_S
+        while time.monotonic() < until:
+            joined = system.start_worker()
+            wait_until("it has a partition", lambda joined=joined: "partition loaded" in joined.text())
             pace.wait(BETWEEN_CHANGES_S)
+            joined.send(signal.SIGTERM)
+            pace.wait(BETWEEN_CHANGES_S)
+            assert joined.wait() == 0
+            left += 1
         case.heal()
-        assert {worker.wait() for worker in leaving} == {0}
     system.wait_shared(first)
-    # in a minute of rebalances partitions did move
-    assert sum("partition loaded" in worker.text() for worker in leaving) > 1
+    assert left > 1
     case.conclude()
 
 
