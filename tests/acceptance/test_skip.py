@@ -87,6 +87,7 @@ def test_damaged_batch_is_kept_as_a_reject_and_passed(own_kafka: Kafka, database
         assert "checksum" in detail
         assert b" record that the disk will damage" in value
         assert [message.value() for message in read_topic(own_kafka, system.rejected_topic, 1)] == [value]
+        system.publisher.rejected[0, 60] = value
         system.start_worker().wait_ready()
         system.wait_drained()
         system.assert_exact()
