@@ -170,6 +170,7 @@ def _store_history(services: Services, usage_count: int) -> int:
             statement("history"), {"count": usage_count, "days": DAYS, "codes": CODE_COUNT, "users": USER_COUNT}
         )
         conn.execute(statement("history_statistics"))
+        conn.execute(statement("history_hours"))
         conn.execute("vacuum analyze")
         row = conn.execute("select max(total_uses) from referral_code_stats").fetchone()
     return int(row[0]) if row else 0

@@ -17,8 +17,8 @@ create table referral_usages (
     first_use boolean not null,
     constraint referral_usages_pkey primary key (uuid)
 );
--- a code's history, latest first
-create index referral_usages_code on referral_usages (code_uuid, date_used desc, uuid desc);
+-- a code's history, latest first, and its timeline, which counts first uses without a visit to the rows
+create index referral_usages_code on referral_usages (code_uuid, date_used desc, uuid desc) include (first_use);
 -- has this user used this code, first uses, and a user's history (which sorts that user's rows)
 create index referral_usages_user on referral_usages (used_by_uuid, code_uuid);
 -- usages of a period over all codes
