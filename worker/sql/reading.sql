@@ -74,6 +74,25 @@ cross join lateral (
 where bucket.start < %(to)s
 order by bucket.start;
 
+-- read_timeline -- usages of all codes by bucket, empty ones included, from the counts of whole hours
+with counted as (
+    select date_bin(%(width)s, hour, %(first_bucket)s) as start,
+           sum(uses)::bigint as uses, sum(first_uses)::bigint as first_uses
+    from referral_hours
+    where hour >= date_trunc('hour', %(start)s::timestamptz)
+        and hour < %(to)s
+    group by 1
+)
+select bucket.start, coalesce(counted.uses, 0) as uses, coalesce(counted.first_uses, 0) as first_uses
+from generate_series(%(first_bucket)s::timestamptz, %(to)s, %(width)s) as bucket (start)
+left join counted using (start)
+where bucket.start < %(to)s
+order by bucket.start;
+
+-- read_known_as -- whether a UUID was used as a code, and whether it was used by
+select exists (select from referral_code_stats where code_uuid = %(uuid)s) as code,
+       exists (select from referral_usages where used_by_uuid = %(uuid)s) as user;
+
 -- read_user_codes -- a page of the codes that a user has used, the one used last first; by referral_usages_user
 select code_uuid, count(*) as uses, min(date_used) as first_used, max(date_used) as last_used
 from referral_usages

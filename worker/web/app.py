@@ -17,10 +17,12 @@ from worker.web.api import create_api
 from worker.web.auth import Access, Guard
 from worker.web.headers import AnswerHeaders, add_headers, is_for_machines
 from worker.web.overview import OverviewReader
-from worker.web.pages import Templates, create_pages
+from worker.web.pages import create_pages
 from worker.web.probes import Health, create_probes
 from worker.web.problems import Failure, explain, problem_response
 from worker.web.queries import Reader
+from worker.web.rendering import Templates
+from worker.web.revalidation import Revalidation
 from worker.web.stats import HeldStats, StatsReader
 
 _STATIC: Final = Path(__file__).parent / "static"
@@ -74,6 +76,7 @@ def create_web(
         return problem_response(failure) if is_for_machines(path) else templates.failure(failure)
 
     # the one added last is the outermost: refusals have the headers too
+    web.add_middleware(Revalidation)
     web.add_middleware(Guard, access=access, answer=answer_failure)
     web.add_middleware(AnswerHeaders)
 

@@ -33,8 +33,8 @@ BUCKETS_MAX: Final = 2000
 UUID_EXAMPLE: Final = CODE_EXAMPLE
 _EXAMPLE_DATE: Final = datetime(2026, 1, 31, 12, tzinfo=UTC)
 # a bound that is not given: no stored usage is outside of these
-_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
-_LATEST: Final = datetime.max.replace(tzinfo=UTC)
+EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 _UUID_FORM: Final = f"not a UUID of 36 characters with hyphens, such as {UUID_EXAMPLE}"
 _DATE_FORM: Final = "not an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z"
@@ -42,18 +42,21 @@ _PLUS_HINT: Final = "; a + in a query string means a space: write it as %2B"
 _QUOTED_MAX_CHARS: Final = 80
 
 
-def _refuse(value: object, reason: str) -> PydanticCustomError:
+def refuse(value: object, reason: str) -> PydanticCustomError:
+    """Return the error of a value that is not of its form; `reason` follows 'is'."""
     quoted = repr(value) if len(str(value)) <= _QUOTED_MAX_CHARS else repr(str(value)[:_QUOTED_MAX_CHARS]) + "..."
     # as context, because pydantic would take braces in a message for its own
     return PydanticCustomError("parameter", "{explanation}", {"explanation": f"{quoted} is {reason}"})
 
 
-def _explaining(reason: Callable[[object], str]) -> WrapValidator:
+def explaining(reason: Callable[[object], str]) -> WrapValidator:
+    """Return the validator that says what a value should be, in place of pydantic's words."""
+
     def validate(value: object, handler: ValidatorFunctionWrapHandler) -> object:
         try:
             return handler(value)
         except ValidationError:
-            raise _refuse(value, reason(value)) from None
+            raise refuse(value, reason(value)) from None
 
     return WrapValidator(validate)
 
@@ -68,13 +71,13 @@ def _to_utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise _refuse(value.isoformat(), "outside of the years 1 to 9999 in UTC") from None
+        raise refuse(value.isoformat(), "outside of the years 1 to 9999 in UTC") from None
 
 
 def _check_limit(value: object) -> object:
     # pydantic would take '5.0', ' 5' and '1_0' as well
     if isinstance(value, str) and not re.fullmatch("[0-9]{1,4}", value, re.ASCII):
-        raise _refuse(value, f"not a whole number from 1 to {LIMIT_MAX}")
+        raise refuse(value, f"not a whole number from 1 to {LIMIT_MAX}")
     return value
 
 
@@ -82,7 +85,7 @@ def _check_cursor(value: str) -> str:
     try:
         read_cursor(value)
     except ValueError:
-        raise _refuse(value, "not a cursor; take next_cursor of the page before, or none for the first page") from None
+        raise refuse(value, "not a cursor; take next_cursor of the page before, or none for the first page") from None
     return value
 
 
@@ -94,16 +97,16 @@ _TEXT_CURSOR: Final = WithJsonSchema(
     {"type": "string", "format": "cursor", "examples": [write_cursor(Position.at(_EXAMPLE_DATE))]}
 )
 
-UuidParam = Annotated[UuidText, _explaining(lambda _value: _UUID_FORM)]
+UuidParam = Annotated[UuidText, explaining(lambda _value: _UUID_FORM)]
 CodeUuid = Annotated[UuidParam, Path(description="the referral code, in any case", examples=[UUID_EXAMPLE])]
 UserUuid = Annotated[UuidParam, Path(description="the user, in any case", examples=[USER_EXAMPLE])]
 UsageUuid = Annotated[UuidParam, Path(description="the usage, in any case", examples=[USAGE_EXAMPLE])]
 UsedBy = Annotated[UuidParam | None, _TEXT_UUID, Field(description="only usages by this user")]
-DateParam = Annotated[AwareDate, _explaining(_explain_date), AfterValidator(_to_utc)]
+DateParam = Annotated[AwareDate, explaining(_explain_date), AfterValidator(_to_utc)]
 Limit = Annotated[
     int,
     Field(ge=1, le=LIMIT_MAX),
-    _explaining(lambda _value: f"not a whole number from 1 to {LIMIT_MAX}"),
+    explaining(lambda _value: f"not a whole number from 1 to {LIMIT_MAX}"),
     BeforeValidator(_check_limit),
 ]
 Cursor = Annotated[str, AfterValidator(_check_cursor)]
@@ -139,18 +142,18 @@ class SpanQuery(_Query):
     def _check_order(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
         earliest: Any = info.data.get("from_")
         if value is not None and earliest is not None and value < earliest:
-            raise _refuse(value.isoformat(), "before `from`, so nothing lies between them; swap the two")
+            raise refuse(value.isoformat(), "before `from`, so nothing lies between them; swap the two")
         return value
 
     @property
     def start(self) -> datetime:
         """The earliest date_used wanted."""
-        return self.from_ or _EARLIEST
+        return self.from_ or EARLIEST
 
     @property
     def end(self) -> Position:
         """The place that all usages wanted come after."""
-        return Position.at(self.to or _LATEST)
+        return Position.at(self.to or LATEST)
 
 
 class CodeSpanQuery(SpanQuery):
@@ -168,7 +171,7 @@ class PageQuery(_Query):
     @property
     def before(self) -> Position:
         """The place after which the page starts."""
-        return Position.at(_LATEST) if self.cursor is None else read_cursor(self.cursor)
+        return Position.at(LATEST) if self.cursor is None else read_cursor(self.cursor)
 
 
 class HistoryQuery(PageQuery, SpanQuery):
@@ -230,7 +233,7 @@ class TimelineQuery(SpanQuery):
             remedy = "choose a later `from` or an earlier `to`"
             if bucket is Bucket.HOUR:
                 remedy += ", or buckets of a day"
-            raise _refuse(
+            raise refuse(
                 bucket.value, f"too short for this span: {count:,} buckets, at most {BUCKETS_MAX:,} are shown; {remedy}"
             )
         return bucket
@@ -240,14 +243,19 @@ class TimelineQuery(SpanQuery):
         """The earliest date_used wanted."""
         if self.from_ is not None:
             return self.from_
-        return self.to - min(self.bucket.default_span, self.to - _EARLIEST)
+        return self.to - min(self.bucket.default_span, self.to - EARLIEST)
+
+    @property
+    def width(self) -> timedelta:
+        """The length of a bucket."""
+        return self.bucket.width
 
     @property
     def first_bucket(self) -> datetime:
         """Where the bucket of the earliest date_used begins."""
-        return _floor(self.start, self.bucket.width)
+        return _floor(self.start, self.width)
 
 
 def _floor(date: datetime, width: timedelta) -> datetime:
     # the first day of the calendar begins a bucket, so none begins before it
-    return date - (date - _EARLIEST) % width
+    return date - (date - EARLIEST) % width

@@ -1,7 +1,7 @@
 """What readers ask of PostgreSQL: one named statement each, answered as models of `schemas.stats`."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from psycopg.rows import class_row
@@ -21,7 +21,7 @@ from schemas.stats import (
 from worker.database import Database
 from worker.sql import queries
 from worker.web.cursor import Position, write_cursor
-from worker.web.params import PageQuery, TimelineQuery
+from worker.web.params import PageQuery
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -55,6 +55,33 @@ class HistoryPage(Protocol):
         """The most usages wanted."""
 
 
+class Buckets(Protocol):
+    """What a timeline counts: buckets of one width, the first of which may begin before the span does."""
+
+    @property
+    def first_bucket(self) -> datetime:
+        """Where the first bucket begins."""
+
+    @property
+    def width(self) -> timedelta:
+        """The length of a bucket."""
+
+    @property
+    def start(self) -> datetime:
+        """The earliest date_used wanted."""
+
+    @property
+    def to(self) -> datetime:
+        """The latest date_used wanted, exclusive."""
+
+
+class KnownAs(BaseModel):
+    """What a UUID is known as."""
+
+    code: bool
+    user: bool
+
+
 class Reader:
     """
     Answers from committed rows.
@@ -82,16 +109,19 @@ class Reader:
             return await self._history("read_code_usages", {"code_uuid": code_uuid}, query)
         return await self._history("read_code_usages_of_user", {"code_uuid": code_uuid, "used_by_uuid": used_by}, query)
 
-    async def code_timeline(self, code_uuid: str, query: TimelineQuery) -> Timeline:
+    async def code_timeline(self, code_uuid: str, query: Buckets) -> Timeline:
         """Return the usages of a code by bucket."""
-        params = {
-            "code_uuid": code_uuid,
-            "first_bucket": query.first_bucket,
-            "width": query.bucket.width,
-            "start": query.start,
-            "to": query.to,
-        }
+        params = {"code_uuid": code_uuid, **_bounds(query)}
         return Timeline(items=await self._fetch("read_code_timeline", params, TimelineBucket))
+
+    async def timeline(self, query: Buckets) -> Timeline:
+        """Return the usages of all codes by bucket, of whole hours: those in which the span begins and ends too."""
+        return Timeline(items=await self._fetch("read_timeline", _bounds(query), TimelineBucket))
+
+    async def known_as(self, uuid: str) -> KnownAs:
+        """Return whether a UUID is that of a code, of a user, of both or of neither, among the usages stored."""
+        (found,) = await self._fetch("read_known_as", {"uuid": uuid}, KnownAs)
+        return found
 
     async def usage(self, uuid: str) -> StoredUsage | None:
         """Return one usage with where it was stored from; None when it is not stored."""
@@ -133,6 +163,10 @@ class Reader:
         async with self._database.reading() as conn, conn.cursor(row_factory=class_row(model)) as cursor:
             await cursor.execute(queries[name], params)
             return await cursor.fetchall()
+
+
+def _bounds(query: Buckets) -> dict[str, object]:
+    return {"first_bucket": query.first_bucket, "width": query.width, "start": query.start, "to": query.to}
 
 
 def _cut(found: list[Model], limit: int, place: Callable[[Model], Position]) -> tuple[list[Model], str | None]:

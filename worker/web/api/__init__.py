@@ -33,7 +33,7 @@ def create_api(
     api.include_router(create_codes(reader, stats_reader))
     api.include_router(create_users(reader))
     api.include_router(create_publishing(intake))
-    api.include_router(create_overview(overview))
     api.include_router(create_usages(reader))
+    api.include_router(create_overview(overview, reader))
     api.include_router(create_rejections(rejections, republisher))
     return api
