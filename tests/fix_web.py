@@ -94,7 +94,7 @@ class Rows:
         self.conn = conn
 
     def store(self, *rows: Row) -> None:
-        """Store usages, and the statistics of all codes anew."""
+        """Store usages, and the statistics of all codes and hours anew."""
         with self.conn.transaction():
             self.conn.cursor().executemany(
                 "insert into referral_usages (uuid, code_uuid, used_by_uuid, date_used, first_use,"
@@ -113,6 +113,12 @@ class Rows:
                 " array_agg(used_by_uuid order by place) filter (where place <= 5),"
                 " array_agg(date_used order by place) filter (where place <= 5)"
                 " from latest group by code_uuid"
+            )
+            self.conn.execute("delete from referral_hours")
+            self.conn.execute(
+                "insert into referral_hours (kafka_partition, hour, uses, first_uses)"
+                " select kafka_partition, date_trunc('hour', date_used, 'UTC'), count(*),"
+                " count(*) filter (where first_use) from referral_usages group by 1, 2"
             )
 
     def reject(

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 from fix_web import PARTITIONS, Row, new_uuid
+from html_page import Page
 from psycopg.types.json import Jsonb
 
 from worker.announce import Announcer
@@ -65,9 +66,8 @@ async def test_freshness_is_known_when_every_partition_is_live(web, rows):
     said = await overview(web)
     assert (said["lag"], said["partitions"], said["workers"]) == (7, {"total": PARTITIONS, "live": 4}, 2)
     assert said["stored_up_to"] == "2026-03-01T11:59:00Z"
-    page = await web.get("/")
-    words = " ".join(page.text.split())
-    assert "Stored up to 11:59:00 UTC, 7 waiting, 4 of 4 partitions live, 2 workers" in words
+    text = Page((await web.get("/")).text).text
+    assert "Catching up. Stored up to 2026-03-01 11:59:00 UTC , 7 waiting, 4 of 4 partitions live, 2 workers" in text
 
 
 @pytest.mark.parametrize(

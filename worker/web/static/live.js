@@ -71,6 +71,7 @@ function start() {
 
 /** Put the parts of a newer page in place of those shown; return whether all of them are shown now. */
 function show(newer) {
+  document.title = newer.title;
   const wanted = parts(newer);
   const ids = wanted.map((part) => part.id).join();
   if (ids !== parts(document).map((part) => part.id).join()) {
