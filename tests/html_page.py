@@ -13,6 +13,7 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
         self.script = ""
+        self.tables: list[list[list[str]]] = []
         self._open: list[str] = []
         assert text.startswith("<!doctype html>")
         self.feed(text)
@@ -24,6 +25,12 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
         if tag not in VOID:
             self._open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in {"th", "td"}:
+            self.tables[-1][-1].append("")
 
     def handle_endtag(self, tag):
         """Close the element opened last."""
@@ -39,6 +46,8 @@ class Page(HTMLParser):
             self.script += data.strip()
         else:
             self.words.append(data)
+        if "td" in self._open or "th" in self._open:
+            self.tables[-1][-1][-1] += data.strip()
 
     @property
     def text(self):

