@@ -5,7 +5,7 @@ from datetime import UTC, timedelta
 from pathlib import Path
 
 from playwright.sync_api import expect
-from test_pages import follow, shown_usages
+from visiting import follow, shown_usages
 
 
 def test_history_is_filtered_by_days_and_user_and_exported_as_shown(filled, url, popular, new_visitor):

@@ -1,15 +1,19 @@
 """The pages as people meet them: in a real browser, from a real worker process."""
 
+import re
 from datetime import UTC
-from urllib.parse import urljoin
+from urllib.parse import parse_qsl, urljoin, urlsplit
 from uuid import uuid4
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from oracle import Statistics
+from playwright.sync_api import expect
 from publisher import make_events
+from visiting import figure, follow, search, shown_usages
 from waiting import wait_until
 
 UTC_FORMAT = "%Y-%m-%d %H:%M:%S UTC"
+UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MISTYPED = "0190a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1"
 PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 CONTRAST_MIN = 4.5  # WCAG 2, AA, for text of any size
@@ -45,28 +49,32 @@ FIND_OVERFLOWS = """() => [...document.querySelectorAll("body :not(input)")]
   .map((element) => `${element.outerHTML.slice(0, 80)}: ${element.scrollWidth} in ${element.clientWidth}`)"""
 
 
-def figure(page: Page, name: str) -> list[str]:
-    """Return what the code page shows under this name."""
-    return page.locator("dl > div").filter(has=page.get_by_text(name)).locator("dd").all_inner_texts()
+def paths(popular: tuple[str, Statistics]) -> list[str]:
+    """Return a page of each kind and state."""
+    code, counted = popular
+    user = counted.recent_users[0]
+    return [
+        "/",
+        "/?period=30d",
+        f"/codes/{code}",
+        f"/codes/{code}?used_by={user}&first_day=2026-01-01",
+        f"/codes/{uuid4()}",
+        f"/users/{user}",
+        f"/users/{uuid4()}",
+        f"/search?q={'W' * 200}",
+        f"/search?q={uuid4()}",
+        "/docs",
+        "/nothing",
+    ]
 
 
-def search(page: Page, text: str) -> None:
-    """Look for a code as a person does."""
-    page.get_by_role("searchbox").fill(text)
-    page.get_by_role("button", name="Show").click()
-
-
-def follow(page: Page, link: Locator) -> None:
-    """Click on a link and wait until the page that it leads to is there."""
-    target = urljoin(page.url, link.get_attribute("href"))
-    link.click()
-    page.wait_for_url(lambda reached: reached == target)
-
-
-def shown_usages(page: Page) -> list[tuple[str, ...]]:
-    """Return time, user and kind of use of each row of the code page's table."""
-    cells = page.locator("tbody td").all_inner_texts()
-    return list(zip(*[iter(cells)] * 3, strict=True))
+def kind_of(target: str) -> tuple[str, ...]:
+    """Return what tells links of different kinds apart: the path without UUIDs, and which filters there are."""
+    parts = urlsplit(target)
+    filters = sorted(
+        f"{name}={value if name in {'period', 'bucket'} else ''}" for name, value in parse_qsl(parts.query)
+    )
+    return parts.scheme, parts.netloc, UUID.sub("*", parts.path), *filters
 
 
 def test_start_page_leads_to_the_last_user_of_a_code_without_scripts(url, popular, new_visitor):
@@ -115,7 +123,7 @@ def test_code_page_says_so_when_a_code_was_never_used(url, new_visitor):
     code = str(uuid4())
     page = new_visitor(url).open("/")
     search(page, code)
-    page.wait_for_url(f"/codes/{code}")
+    follow(page, page.get_by_role("link", name="The page of the code"))
     expect(page.get_by_text("This code has not been used yet")).to_be_visible()
     assert figure(page, "Total uses") == ["0"]
     assert figure(page, "Last used") == ["never"]
@@ -135,7 +143,7 @@ def test_search_says_what_is_wrong_with_text_that_is_no_code(url, new_visitor):
     expect(box).to_have_accessible_description(alert.inner_text())
 
     search(page, f"{MISTYPED}b")
-    page.wait_for_url(f"/codes/{MISTYPED}b")
+    expect(page.get_by_text("Never used")).to_be_visible()
 
 
 def test_start_page_shows_the_first_usage_ever_once_it_is_stored(system, new_visitor):
@@ -161,7 +169,7 @@ def test_pages_can_be_read_in_light_and_dark(scheme, url, popular, new_visitor):
     page = visitor.open("/")
     is_light = page.evaluate(READ_GROUND_LIGHTNESS) > 127
     assert is_light == (scheme == "light")
-    for path in ("/", f"/codes/{popular[0]}", f"/codes/{uuid4()}", "/docs", "/search?q=x"):
+    for path in paths(popular):
         page.goto(path)
         contrasts = page.evaluate(READ_CONTRASTS)
         assert len(contrasts) > 5
@@ -170,9 +178,8 @@ def test_pages_can_be_read_in_light_and_dark(scheme, url, popular, new_visitor):
 
 def test_pages_fit_a_phone(url, popular, new_visitor):
     """On a screen of 360 px nothing has to be scrolled sideways, on any page, whatever is typed into the search."""
-    code, _counted = popular
     page = new_visitor(url, **PHONE).open("/")
-    for path in ("/", f"/codes/{code}", f"/codes/{uuid4()}", f"/search?q={'W' * 200}", "/docs"):
+    for path in paths(popular):
         page.goto(path)
         assert page.evaluate("[window.innerWidth, document.documentElement.scrollWidth]") == [360, 360], path
         assert page.evaluate(FIND_OVERFLOWS) == [], path
@@ -194,9 +201,10 @@ def test_keyboard_alone_is_enough_to_look_up_a_code(url, popular, new_visitor):
 
 
 def test_every_link_leads_somewhere_on_this_worker(url, new_visitor):
-    """Whoever follows every link, page after page, finds no dead end and never leaves the worker."""
+    """Whoever follows a link of every kind, page after page, finds no dead end and never leaves the worker."""
     visitor = new_visitor(url)
     page = visitor.open("/")
+    kinds: dict[tuple[str, ...], str] = {}
     found, followed = {f"{url}/"}, set()
     while left := sorted(found - followed):
         answer = visitor.context.request.get(left[0])
@@ -205,6 +213,9 @@ def test_every_link_leads_somewhere_on_this_worker(url, new_visitor):
         if answer.headers["content-type"].startswith("text/html"):
             page.goto(left[0])
             links = page.get_by_role("link").evaluate_all("links => links.map((link) => link.getAttribute('href'))")
-            found |= {urljoin(left[0], link).partition("#")[0] for link in links}
+            for link in links:
+                target = urljoin(left[0], link).partition("#")[0]
+                kinds.setdefault(kind_of(target), target)
+            found = {f"{url}/", *kinds.values()}
     assert {f"{url}/docs", f"{url}/openapi.json"} < followed
     assert {f"{url}/static/style.css", f"{url}/static/icon.svg"} < set(visitor.requested)

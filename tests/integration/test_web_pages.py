@@ -38,7 +38,7 @@ def usage(code=CODE, user=USER, date=START, *, first=True):
         ("/codes/x", 422),
         ("/search?q=x", 422),
         (f"/search?q={CODE}", 200),
-    ],  # fmt: skip
+    ],
 )
 async def test_pages_are_whole_without_scripts_or_other_hosts(web, path, status):
     """Every page has its landmarks and language, nothing inline that runs, and asks no other host for anything."""

@@ -55,12 +55,7 @@ def test_time_axis_has_few_labels_that_stay_within(count, width, hour):
 def test_hours_are_labelled_as_clocks_count_them():
     """Labels of hours stand at even hours, and midnight is named by its day."""
     chart = draw(buckets([1] * 24, HOUR, START + 13 * HOUR), HOUR)
-    assert (
-        [tick.text for tick in chart.times] == ["16:00", "20:00", "2 Mar", "04:00", "08:00", "12:00"]
-        or [tick.text for tick in chart.times]
-        == ["15:00", "18:00", "21:00", "2 Mar", "03:00", "06:00", "09:00", "12:00"]
-        or [tick.text for tick in chart.times] == ["18:00", "2 Mar", "06:00", "12:00"]
-    )
+    assert [tick.text for tick in chart.times] == ["18:00", "2 Mar", "06:00", "12:00"]
 
 
 @pytest.mark.parametrize(("width", "name"), [(HOUR, "hour"), (DAY, "day"), (7 * DAY, "7 days")])
