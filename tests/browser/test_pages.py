@@ -152,7 +152,7 @@ def test_start_page_shows_the_first_usage_ever_once_it_is_stored(system, new_vis
     worker.wait_ready()
     page = new_visitor(f"http://127.0.0.1:{worker.port}").open("/")
     expect(page.get_by_text("No usage is stored yet")).to_be_visible()
-    expect(page.get_by_role("table")).to_have_count(0)
+    expect(page.locator("table.usages")).to_have_count(0)
 
     (event,) = make_events(1, codes=1, users=1)
     system.publisher.publish([event])
