@@ -189,8 +189,10 @@ def _questions(client: Client) -> Iterator[tuple[str, str]]:
     yield "history of a user", f"/api/v1/users/{user}/usages"
     yield "codes of a user", f"/api/v1/users/{user}/codes"
     yield "overview", "/api/v1/overview"
+    yield f"timeline of all codes, {DAYS} days by day", f"/api/v1/overview/timeline?bucket=day&from={_days_ago(DAYS)}"
     yield "page: overview", "/"
     yield "page: the code", f"/codes/{code}"
+    yield "page: the code, 30 days", f"/codes/{code}?period=30d"
     yield "page: a user", f"/users/{user}"
 
 
