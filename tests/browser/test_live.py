@@ -92,7 +92,7 @@ def test_old_figures_stay_while_the_worker_cannot_answer(url, popular, new_visit
     page.route(f"**/codes/{code}", lambda route: route.abort())
     expect(page.get_by_text("the worker did not answer")).to_be_visible(timeout=PATIENCE_MS)
     page.unroute(f"**/codes/{code}")
-    expect(page.get_by_text("Live: refreshed every few seconds")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("Live updates are on")).to_be_visible(timeout=PATIENCE_MS)
     expect(total_uses(page)).to_have_text(uses)
     # the browser notes in its console what a test made fail
     visitor.complaints.clear()

@@ -48,7 +48,7 @@ function start() {
         // with a part left out, for the sake of a selection, the page is asked for as a whole again
         tag = isWhole ? answer.headers.get("ETag") : null;
       }
-      if (answer.status === 200 || answer.status === 304) say("Live: refreshed every few seconds.");
+      if (answer.status === 200 || answer.status === 304) say("Live updates are on.");
       else say(`The last refresh failed (${answer.status}); what you see is older. Trying again.`, true);
     } catch {
       if (!isPaused) say("The last refresh failed, as the worker did not answer; what you see is older. Trying again.", true);
@@ -60,12 +60,12 @@ function start() {
 
   button.addEventListener("click", () => {
     isPaused = !isPaused;
-    say(isPaused ? "Paused: what you see is not refreshed." : "Live: refreshed every few seconds.");
+    say(isPaused ? "Paused: what you see is not refreshed." : "Live updates are on.");
     if (isPaused) clearTimeout(timer);
     else ask();
   });
   document.addEventListener("visibilitychange", () => (document.hidden || isPaused ? clearTimeout(timer) : ask()));
-  say("Live: refreshed every few seconds.");
+  say("Live updates are on.");
   schedule();
 }
 
