@@ -20,7 +20,7 @@ from worker.pipeline.record import Message
 from worker.rejections import BATCH_COUNT, LATEST, Place, Rejections, Republisher
 from worker.settings import Settings
 from worker.startup import check_database, wait_for
-from worker.text import printable
+from worker.text import hex_lines, printable
 
 _START_S: Final = 30.0
 # a value is at most 64 KiB unless that is its fault; a person looks at less, and --raw has it all
@@ -200,18 +200,9 @@ def _describe(rejection: Rejection) -> list[str]:
     ]
     if value:
         shown = value[:_SHOWN_MAX_BYTES]
-        lines += ["", _text(shown), "", *_hex(shown)]
+        lines += ["", _text(shown), "", *hex_lines(shown, _HEX_WIDTH)]
         if len(value) > len(shown):
             lines.append(f"... {len(value) - len(shown)} more bytes; --raw writes them all")
-    return lines
-
-
-def _hex(value: bytes) -> list[str]:
-    lines = []
-    for start in range(0, len(value), _HEX_WIDTH):
-        row = value[start : start + _HEX_WIDTH]
-        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
-        lines.append(f"{start:08x}  {row.hex(' '):<{3 * _HEX_WIDTH}} {text}")
     return lines
 
 

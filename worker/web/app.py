@@ -69,7 +69,9 @@ def create_web(
     stats_reader = StatsReader(table, reader)
     web.include_router(create_api(reader, stats_reader, intake, overview, rejections, republisher))
     web.include_router(create_probes(health, metrics))
-    web.include_router(create_pages(reader, stats_reader, overview, templates, web.openapi))
+    web.include_router(
+        create_pages(reader, stats_reader, overview, rejections, republisher, access, templates, web.openapi)
+    )
     web.mount("/static", StaticFiles(directory=_STATIC), name="static")
 
     def answer_failure(path: str, failure: Failure) -> Response:

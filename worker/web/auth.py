@@ -88,6 +88,10 @@ class Access:
             path, headers, is_change=is_change
         )
 
+    def refuse_change(self, headers: Headers) -> Failure | None:
+        """Return why whoever reads a page with these headers may not change anything; None when they may."""
+        return self._refuse_token("/", headers, is_change=True)
+
     def _refuse_origin(self, headers: Headers, *, is_change: bool) -> Failure | None:
         host = headers.get("host")
         if self.hosts is not None and host is not None and not _is_own_host(host, self.hosts):

@@ -15,14 +15,14 @@ from schemas.rejection import (
     RetriedRejection,
     RetriedRejections,
 )
-from worker.rejections import LATEST, Place, Rejections, Republisher
-from worker.web.cursor import Position, read_cursor, write_cursor
+from worker.rejections import Place, Rejections, Republisher
 from worker.web.params import LIMIT_DEFAULT, UUID_EXAMPLE, Cursor, Limit, UuidParam
+from worker.web.places import read_place, write_place
 from worker.web.problems import described
 
 # published within one request: about a second's work
-_RETRIED_MAX_COUNT: Final = 1000
-_GONE: Final = "no reject has this id: it never had one, or its record is stored by now"
+RETRIED_MAX_COUNT: Final = 1000
+GONE: Final = "no reject has this id: it never had one, or its record is stored by now"
 _TOO_LARGE: Final = (
     "the record is too large to be published again, so it stays as it is; its value is above 64 KiB and would be "
     "rejected again: let the producer publish a smaller one"
@@ -44,10 +44,7 @@ class RetryQuery(BaseModel):
     @property
     def place(self) -> Place:
         """The place after which to go on."""
-        if self.cursor is None:
-            return LATEST
-        date, uuid = read_cursor(self.cursor)
-        return Place(date, UUID(uuid))
+        return read_place(self.cursor)
 
 
 class RejectionsQuery(RetryQuery):
@@ -64,7 +61,7 @@ def create_rejections(rejections: Rejections, republisher: Republisher) -> APIRo
     async def read_rejections(query: Annotated[RejectionsQuery, Query()]) -> RejectionPage:
         """Records that could not be stored, the latest first; of each value its start."""
         items, next_place = await rejections.page(query.reason, query.place, query.limit)
-        return RejectionPage(items=items, next_cursor=_cursor(next_place))
+        return RejectionPage(items=items, next_cursor=write_place(next_place))
 
     @router.get("/reasons")
     async def count_rejections() -> ReasonCounts:
@@ -74,9 +71,9 @@ def create_rejections(rejections: Rejections, republisher: Republisher) -> APIRo
     @router.post("/retry", status_code=HTTPStatus.ACCEPTED)
     async def retry_rejections(query: Annotated[RetryQuery, Query()]) -> RetriedRejections:
         """Publish all rejects again, or those of a reason: 1,000 in one call, which says where the next goes on."""
-        done, next_place = await republisher.republish_page(query.reason, query.place, _RETRIED_MAX_COUNT)
+        done, next_place = await republisher.republish_page(query.reason, query.place, RETRIED_MAX_COUNT)
         return RetriedRejections(
-            retried=len(done.attempts), too_large=len(done.too_large), next_cursor=_cursor(next_place)
+            retried=len(done.attempts), too_large=len(done.too_large), next_cursor=write_place(next_place)
         )
 
     @router.get("/{id}", responses=described(HTTPStatus.NOT_FOUND))
@@ -84,7 +81,7 @@ def create_rejections(rejections: Rejections, republisher: Republisher) -> APIRo
         """A reject with all of its bytes."""
         found = await rejections.whole([UUID(id)])
         if not found:
-            raise HTTPException(HTTPStatus.NOT_FOUND, _GONE)
+            raise HTTPException(HTTPStatus.NOT_FOUND, GONE)
         return found[0]
 
     @router.post("/{id}/retry", status_code=HTTPStatus.ACCEPTED, responses=described(HTTPStatus.NOT_FOUND))
@@ -94,11 +91,7 @@ def create_rejections(rejections: Rejections, republisher: Republisher) -> APIRo
         if too_large:
             raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, _TOO_LARGE)
         if not attempts:
-            raise HTTPException(HTTPStatus.NOT_FOUND, _GONE)
+            raise HTTPException(HTTPStatus.NOT_FOUND, GONE)
         return RetriedRejection(id=id, attempt=attempts[UUID(id)])
 
     return router
-
-
-def _cursor(place: Place | None) -> str | None:
-    return None if place is None else write_cursor(Position(place.rejected_at, str(place.id)))

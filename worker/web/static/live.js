@@ -43,12 +43,14 @@ function start() {
         signal: AbortSignal.timeout(15000),
       });
       if (isPaused) return;
-      if (answer.status === 200) {
+      // what was shown may be gone by now, as a reject that is stored: its page says so
+      const isPage = answer.status === 200 || answer.status === 404;
+      if (isPage) {
         const isWhole = show(new DOMParser().parseFromString(await answer.text(), "text/html"));
         // with a part left out, for the sake of a selection, the page is asked for as a whole again
         tag = isWhole ? answer.headers.get("ETag") : null;
       }
-      if (answer.status === 200 || answer.status === 304) say("Live updates are on.");
+      if (isPage || answer.status === 304) say("Live updates are on.");
       else say(`The last refresh failed (${answer.status}); what you see is older. Trying again.`, true);
     } catch {
       if (!isPaused) say("The last refresh failed, as the worker did not answer; what you see is older. Trying again.", true);
