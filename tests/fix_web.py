@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from fastapi import FastAPI
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from worker.database import Database
 from worker.metrics import Metrics
@@ -157,6 +158,21 @@ class Rows:
         )
         # the server does so by itself, but later
         self.conn.execute("analyze referral_usages")
+
+
+def announce(
+    rows: Rows, url: str, *partitions: tuple[int, int | None, datetime | None], age_s: float = 0.0, rate: float = 12.5
+) -> None:
+    """Write a worker's row: each partition is (number, lag, until when what was published is stored)."""
+    progress = [
+        {"partition": number, "position": 100, "lag": lag, "stored_up_to": up_to and up_to.isoformat()}
+        for number, lag, up_to in partitions
+    ]
+    rows.conn.execute(
+        "insert into referral_workers values (%s, gen_random_uuid(), '1.2.3', '2026-03-01T12:00Z',"
+        " now() - make_interval(secs => %s), %s, %s)",
+        [url, age_s, rate, Jsonb(progress)],
+    )
 
 
 @pytest.fixture

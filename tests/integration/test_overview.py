@@ -6,9 +6,8 @@ from types import SimpleNamespace
 
 import psycopg
 import pytest
-from fix_web import PARTITIONS, Row, new_uuid
+from fix_web import PARTITIONS, Row, announce, new_uuid
 from html_page import Page
-from psycopg.types.json import Jsonb
 
 from worker.announce import Announcer
 from worker.database import Database
@@ -17,19 +16,6 @@ from worker.runs.progress import Progress
 from worker.settings import Settings
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-def announce(rows, url, *partitions, age_s=0.0):
-    """Write a worker's row: each partition is (number, lag, seconds since what is stored up to)."""
-    progress = [
-        {"partition": number, "position": 100, "lag": lag, "stored_up_to": up_to and up_to.isoformat()}
-        for number, lag, up_to in partitions
-    ]
-    rows.conn.execute(
-        "insert into referral_workers values (%s, gen_random_uuid(), '1.2.3', %s, now() - make_interval(secs => %s),"
-        " 12.5, %s)",
-        [url, START, age_s, Jsonb(progress)],
-    )
 
 
 async def overview(web):
