@@ -52,7 +52,7 @@ def worker_url(system):
 
 @pytest.fixture
 def refused(system, worker_url):
-    """The address of a worker that has rejected three: a usage that a constraint of the database refuses, and two that stay wrong."""
+    """The address of a worker that has rejected a usage which the database refuses, and two which stay wrong."""
     events = make_events(3, codes=1, users=3)
     forbid(system, events[0].used_by_uuid)
     system.publisher.publish(events)
