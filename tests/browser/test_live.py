@@ -4,14 +4,12 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Route, expect
 from publisher import make_events
+from visiting import PATIENCE_MS, serious_barriers
 from waiting import wait_until
 
-PATIENCE_MS = 30_000
 REFRESH_MS = 4_000  # of live.js
-SERIOUS = {"serious", "critical"}
 
 
 def total_uses(page: Page):
@@ -171,5 +169,4 @@ def test_pages_have_no_serious_barriers(scheme, url, popular, new_visitor):
         page.goto(path)
         if path == "/":
             page.get_by_text("The same numbers as a table").click()
-        found = [each for each in Axe().run(page).response["violations"] if each["impact"] in SERIOUS]
-        assert [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found] == [], path
+        assert serious_barriers(page) == [], path

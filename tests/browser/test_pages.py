@@ -9,44 +9,14 @@ import pytest
 from oracle import Statistics
 from playwright.sync_api import expect
 from publisher import make_events
-from visiting import figure, follow, search, shown_usages
+from visiting import CONTRAST_MIN, FIND_OVERFLOWS, PHONE, READ_CONTRASTS, figure, follow, search, shown_usages
 from waiting import wait_until
 
 UTC_FORMAT = "%Y-%m-%d %H:%M:%S UTC"
 UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MISTYPED = "0190a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1"
-PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
-CONTRAST_MIN = 4.5  # WCAG 2, AA, for text of any size
 TABS_MAX = 5
-
-# the contrast of each element that has text of its own with the ground it stands on, the least first
-READ_CONTRASTS = """() => {
-  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const light = (colour) => {
-    const [r, g, b] = numbers(colour).map((c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const ground = (element) => {
-    for (; element; element = element.parentElement) {
-      const colour = getComputedStyle(element).backgroundColor;
-      if (numbers(colour)[3] !== 0) return colour;
-    }
-    return "rgb(255, 255, 255)";
-  };
-  return [...document.body.querySelectorAll("*")]
-    .filter((element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
-    .map((element) => {
-      const [a, b] = [light(getComputedStyle(element).color), light(ground(element))];
-      return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), element.outerHTML.slice(0, 80)];
-    })
-    .sort((a, b) => a[0] - b[0]);
-}"""
 READ_GROUND_LIGHTNESS = "() => Math.max(...getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number))"
-# what is cut off, or comes to sight only by scrolling sideways; an input scrolls by itself
-FIND_OVERFLOWS = """() => [...document.querySelectorAll("body :not(input)")]
-  .filter((element) => element.scrollWidth > element.clientWidth && element.clientWidth > 1
-    && getComputedStyle(element).display !== "inline")
-  .map((element) => `${element.outerHTML.slice(0, 80)}: ${element.scrollWidth} in ${element.clientWidth}`)"""
 
 
 def paths(popular: tuple[str, Statistics]) -> list[str]:

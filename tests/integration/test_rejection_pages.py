@@ -249,7 +249,7 @@ async def test_form_says_when_kafka_is_away(web, rows, topic):
     for path in (f"/rejections/{id_}/retry", "/rejections/retry?reason=not_an_object"):
         _location, answer = await submit(web, path)
         assert answer.status_code == 200
-        assert "Kafka did not take it" in Page(answer.text).text
+        assert "Kafka does not take messages now" in Page(answer.text).text
     assert rows.ask("select attempts from referral_rejections") == [(0,)]
 
 
