@@ -26,7 +26,7 @@ AGE_MEAN = timedelta(hours=60)
 
 @pytest.fixture
 def shown(system):
-    """A worker that has stored the samples, and the code and the user that pages are shown of."""
+    """A worker that has stored the samples, and the code, the user and the reject that pages are shown of."""
     worker = system.start_worker()
     worker.wait_ready()
     choices = random.Random(EVENTS)
@@ -42,14 +42,24 @@ def shown(system):
     system.wait_drained()
     code, counted = max(recount(system.conn).items(), key=lambda item: item[1].total_uses)
     wait_until("the worker shows all uses", lambda: worker.get("/api/v1/overview")[1]["lag"] == 0)
-    return f"http://127.0.0.1:{worker.port}", code, counted.recent_users[0]
+    # one with its bytes worth a look
+    statement = "select id from referral_rejections order by reason <> 'invalid_uuid', rejected_at limit 1"
+    ((reject,),) = system.conn.execute(statement).fetchall()
+    return f"http://127.0.0.1:{worker.port}", code, counted.recent_users[0], reject
 
 
 def test_screenshots(shown, new_visitor):
     """Every page of readers is shown, light and dark, on a desk and on a phone."""
-    url, code, user = shown
+    url, code, user, reject = shown
     FOLDER.mkdir(exist_ok=True)
-    paths = {"overview": "/", "code": f"/codes/{code}", "user": f"/users/{user}"}
+    paths = {
+        "overview": "/",
+        "code": f"/codes/{code}",
+        "user": f"/users/{user}",
+        "rejections": "/rejections",
+        "rejection": f"/rejections/{reject}",
+        "workers": "/workers",
+    }
     for scheme in ("light", "dark"):
         for size, options in SIZES.items():
             visitor = new_visitor(url, color_scheme=scheme, **options)

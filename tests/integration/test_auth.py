@@ -33,7 +33,18 @@ async def all_paths(web):
     uuid = "0190a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"
     found = {path.replace("{", "").replace("}", "") for path in paths}
     return sorted(
-        found | {"/", "/docs", "/search", f"/codes/{uuid}", "/static/style.css", "/nothing", "/api/v1/nothing"}
+        found
+        | {
+            "/",
+            "/docs",
+            "/search",
+            "/rejections",
+            "/workers",
+            f"/codes/{uuid}",
+            "/static/style.css",
+            "/nothing",
+            "/api/v1/nothing",
+        }
     )
 
 
