@@ -96,7 +96,7 @@ def test_verify_and_repair_say_what_is_wrong(system: System) -> None:
     stop(system)
     assert "nothing was changed" in run(system, "repair", "--dry-run").stdout
     assert run(system, "verify").returncode == EXIT_FAILURE
-    assert "1 codes and 0 positions mended" in assert_mended(system)
+    assert "1 codes, 0 hours and 0 positions mended" in assert_mended(system)
     system.start_worker().wait_ready()
     system.assert_exact()
 

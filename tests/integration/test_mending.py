@@ -11,7 +11,7 @@ import pytest
 from factories import TOPIC, connect_writer, uuid_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oracle import assert_statistics_equal_rows, recount
+from oracle import COUNTED_HOURS, assert_statistics_equal_rows, recount
 
 from worker.errors import InUseError
 from worker.mend.compare import Findings
@@ -22,7 +22,7 @@ from worker.mend.verify import verify
 from worker.pipeline.reroute import partition_of
 
 PARTITIONS = 8
-EVERYTHING = ("referral_usages", "referral_code_stats", "referral_positions", "referral_rejections")
+EVERYTHING = ("referral_usages", "referral_code_stats", "referral_hours", "referral_positions", "referral_rejections")
 ROWS_OF = "select used_by_uuid, count(*) from referral_usages where code_uuid = %s group by 1 order by 2 desc, 1"
 
 
@@ -51,7 +51,7 @@ async def conn(database_url) -> AsyncIterator[psycopg.AsyncConnection]:
 
 
 def store(sql: psycopg.Connection, seed: int = 1, rows: int = 400, codes: int = 12, users: int = 9) -> None:
-    """Store rows at random, as workers would leave them: exact statistics, first uses and positions."""
+    """Store rows at random, as workers would leave them: exact statistics, hours, first uses and positions."""
     chance = random.Random(seed)
     start = datetime(2026, 1, 1, tzinfo=UTC)
     used: set[tuple[UUID, UUID]] = set()
@@ -60,8 +60,15 @@ def store(sql: psycopg.Connection, seed: int = 1, rows: int = 400, codes: int = 
         pair = uuid_of(chance.randrange(codes)), uuid_of(100 + chance.randrange(users))
         sql.execute(
             "insert into referral_usages (uuid, code_uuid, used_by_uuid, date_used, kafka_offset, kafka_partition,"
-            " first_use) values (%s, %s, %s, %s, %s, 0, %s)",
-            [uuid_of(1000 + number), *pair, start + timedelta(hours=chance.randrange(20)), number, pair not in used],
+            " first_use) values (%s, %s, %s, %s, %s, %s, %s)",
+            [
+                uuid_of(1000 + number),
+                *pair,
+                start + timedelta(hours=chance.randrange(20)),
+                number,
+                number % 3,
+                pair not in used,
+            ],
         )
         used.add(pair)
     for code, counts in recount(sql).items():
@@ -76,12 +83,20 @@ def store(sql: psycopg.Connection, seed: int = 1, rows: int = 400, codes: int = 
             " recent_dates, kafka_partition) values (%s, %s, %s, %s, %s, %s, %s)",
             [code, *counts, dates, partition_of(str(code), PARTITIONS)],
         )
+    store_hours(sql)
     for partition in range(PARTITIONS):
         sql.execute(
             "insert into referral_positions (topic, partition, partition_count, next_offset) values (%s, %s, %s, %s)",
             [TOPIC, partition, PARTITIONS, 50],
         )
     assert_statistics_equal_rows(sql)
+
+
+def store_hours(sql: psycopg.Connection) -> None:
+    """Store the hours that the rows have as they are."""
+    sql.execute(
+        f"truncate referral_hours; insert into referral_hours (kafka_partition, hour, uses, first_uses) {COUNTED_HOURS}"
+    )
 
 
 async def look(conn: psycopg.AsyncConnection, partition_count: int = PARTITIONS) -> Findings:
@@ -129,6 +144,17 @@ DAMAGES = {
     "first_use": FIRST_USES.format("true"),
     "first_use, none": FIRST_USES.format("false"),
 }
+HOUR = datetime(2026, 1, 1, 5, tzinfo=UTC)
+EMPTY_HOUR = datetime(2026, 2, 1, tzinfo=UTC)
+OF_HOUR = "where kafka_partition = 1 and hour = %(hour)s"
+HOUR_DAMAGES = {
+    "uses": (f"update referral_hours set uses = uses + 1 {OF_HOUR}", [(1, HOUR)]),
+    "first_uses": (f"update referral_hours set first_uses = first_uses - 1 {OF_HOUR}", [(1, HOUR)]),
+    "missing": (f"delete from referral_hours {OF_HOUR}", [(1, HOUR)]),
+    "superfluous": ("insert into referral_hours values (1, %(empty)s, 5, 2)", [(1, EMPTY_HOUR)]),
+    "another hour": (f"update referral_hours set hour = %(empty)s {OF_HOUR}", [(1, HOUR), (1, EMPTY_HOUR)]),
+    "another partition": (f"update referral_hours set kafka_partition = 9 {OF_HOUR}", [(1, HOUR), (9, HOUR)]),
+}
 
 
 async def test_verify_finds_nothing_wrong_in_what_is_exact(sql, conn):
@@ -163,6 +189,49 @@ async def test_damage_is_found_and_mended(sql, conn, damage):
     assert_placed(sql)
 
 
+@pytest.mark.parametrize("damage", HOUR_DAMAGES)
+async def test_damage_of_hours_is_found_and_mended(sql, conn, damage):
+    """Each kind of wrong hour is found and told with its partition, and is gone after a repair; no code is wrong."""
+    store(sql)
+    statement, wrong = HOUR_DAMAGES[damage]
+    assert sql.execute(statement, {"hour": HOUR, "empty": EMPTY_HOUR}).rowcount == 1
+    found = await look(conn)
+    assert [(one.kafka_partition, one.hour) for one in found.hour_differences] == wrong
+    assert (found.wrong_hours, found.wrong_codes, found.is_equal) == (len(wrong), 0, False)
+    told = "\n".join(to_lines(found))
+    assert all(f"partition {partition}, hour from {hour}: " in told for partition, hour in wrong)
+    document = to_json(found)
+    assert (document["equal"], document["wrong_hours"], len(document["hour_differences"])) == (
+        False, len(wrong), len(wrong)
+    )  # fmt: skip
+    assert await mend(conn) == found
+    assert (await look(conn)).is_equal
+    assert_statistics_equal_rows(sql)
+
+
+async def test_repair_leaves_hours_alone_that_are_right(sql, conn):
+    """A repair writes the one hour that is wrong; all others are the row versions that they were."""
+    store(sql)
+    versions = "select kafka_partition, hour, xmin from referral_hours order by 1, 2"
+    sql.execute(f"update referral_hours set uses = 0 {OF_HOUR}", {"hour": HOUR})
+    before = sql.execute(versions).fetchall()
+    await mend(conn)
+    after = sql.execute(versions).fetchall()
+    assert [old[:2] for old, new in zip(before, after, strict=True) if old != new] == [(1, HOUR)]
+
+
+@pytest.mark.parametrize("damage", ["first_use", "first_use, none"])
+async def test_hours_are_those_of_the_mended_first_uses(sql, conn, damage):
+    """Hours that agree with first uses which are wrong are no finding, and follow when these are mended."""
+    store(sql)
+    sql.execute(DAMAGES[damage], {"code": CODE})
+    store_hours(sql)
+    assert (await look(conn)).wrong_hours == 0
+    await mend(conn)
+    assert_statistics_equal_rows(sql)
+    assert (await look(conn)).is_equal
+
+
 async def test_repair_gives_the_first_use_to_the_earliest_usage(sql, conn):
     """Of a pair without exactly one first use, the earliest usage is it, by date and identity; other pairs stay."""
     store(sql)
@@ -187,6 +256,17 @@ async def test_only_the_first_differences_are_shown_and_all_are_counted(sql, con
     assert [one.code_uuid for one in found.differences] == codes[:20]
     assert found.wrong_codes == len(codes)
     assert f"and {len(codes) - 20} codes more" in list(to_lines(found))
+
+
+async def test_only_the_first_hours_are_shown_and_all_are_counted(sql, conn):
+    """However many hours are wrong, twenty are shown, by partition and hour, and the rest is a number."""
+    store(sql)
+    sql.execute("update referral_hours set uses = 0")
+    hours = sql.execute("select kafka_partition, hour from referral_hours order by 1, 2").fetchall()
+    found = await look(conn)
+    assert [(one.kafka_partition, one.hour) for one in found.hour_differences] == hours[:20]
+    assert found.wrong_hours == len(hours)
+    assert f"and {len(hours) - 20} hours more" in list(to_lines(found))
 
 
 async def test_repair_moves_statistics_when_partitions_were_added(sql, conn):
@@ -220,6 +300,7 @@ async def test_verify_changes_nothing(sql, conn):
     store(sql)
     for damage in ("total_uses", "first_use"):
         sql.execute(DAMAGES[damage], {"code": CODE})
+    sql.execute("update referral_hours set uses = uses + 1")
     before = everything(sql)
     await look(conn, 16)
     assert everything(sql) == before
@@ -230,6 +311,7 @@ async def test_interrupted_repair_changes_nothing(sql, conn):
     store(sql)
     sql.execute(DAMAGES["total_uses"], {"code": CODE})
     sql.execute(DAMAGES["first_use"], {"code": CODE})
+    sql.execute("update referral_hours set uses = uses + 1")
     before = everything(sql)
     for last_step in ("counting rows", "placing codes", "comparing", "mending"):
 
@@ -312,6 +394,9 @@ DAMAGE_AT_RANDOM = (
     "delete from referral_usages where random() < 0.5",
     "update referral_usages set first_use = not first_use where random() < 0.3",
     "update referral_positions set partition_count = 3 where random() < 0.3",
+    "update referral_hours set uses = uses - 1, first_uses = first_uses + 1 where random() < 0.3",
+    "delete from referral_hours where random() < 0.3",
+    "update referral_hours set hour = hour + interval '30 days' where random() < 0.3",
 )
 
 

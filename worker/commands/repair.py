@@ -1,4 +1,4 @@
-"""`referrals repair`: makes statistics, first uses and positions anew from the rows and the topic as it is."""
+"""`referrals repair`: makes statistics, hours, first uses and positions anew from the rows and the topic as it is."""
 
 import asyncio
 from functools import partial
@@ -37,7 +37,10 @@ def run_repair(
     findings = asyncio.run(_mend(settings, topic_recreated=topic_recreated, dry_run=dry_run))
     for line in to_lines(findings):
         typer.echo(line)
-    amount = f"{findings.wrong_codes:,} codes and {len(findings.wrong_positions):,} positions"
+    amount = (
+        f"{findings.wrong_codes:,} codes, {findings.wrong_hours:,} hours and "
+        f"{len(findings.wrong_positions):,} positions"
+    )
     if dry_run:
         typer.echo(f"{amount} would be mended; nothing was changed")
     else:

@@ -74,12 +74,30 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class HourDifference:
+    """An hour of a partition that is not what its rows say; None where nothing is stored, or no row is."""
+
+    kafka_partition: int
+    hour: datetime
+    stored_uses: int | None
+    stored_first_uses: int | None
+    uses: int | None
+    first_uses: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
-    """What a comparison has found; `differences` are the first of them by code."""
+    """
+    What a comparison has found.
+
+    `differences` are the first of them by code, `hour_differences` the first of `wrong_hours` by partition and hour.
+    """
 
     partitions: list[PartitionSummary]
     wrong_positions: list[WrongPosition]
     differences: list[Difference]
+    wrong_hours: int
+    hour_differences: list[HourDifference]
 
     @property
     def wrong_codes(self) -> int:
@@ -89,7 +107,7 @@ class Findings:
     @property
     def is_equal(self) -> bool:
         """Whether everything stored is what the rows say."""
-        return not self.wrong_codes and not self.wrong_positions
+        return not self.wrong_codes and not self.wrong_hours and not self.wrong_positions
 
 
 async def compare(conn: AsyncConnection, topic: str, partition_count: int, progress: Progress) -> Findings:
@@ -97,11 +115,13 @@ async def compare(conn: AsyncConnection, topic: str, partition_count: int, progr
     Compare within the transaction of the caller, whose snapshot must be one for all statements.
 
     Args:
-        conn: prepared by `worker.mend.session`; afterwards `compared_code_stats` holds every code until the end.
+        conn: prepared by `worker.mend.session`; until the end of the transaction `compared_code_stats` holds every
+            code and `wrong_hours` what is wrong of hours.
         partition_count: of the topic now.
     """
     progress("counting rows", 0, 0)
     await conn.execute(queries["count_codes"])
+    await conn.execute(queries["count_hours"])
     await _place_codes(conn, partition_count, progress)
     progress("comparing", 0, 0)
     found = {}
@@ -111,11 +131,17 @@ async def compare(conn: AsyncConnection, topic: str, partition_count: int, progr
     async with conn.cursor(row_factory=class_row(Difference)) as differences:
         await differences.execute(queries["read_differences"], {"count": SHOWN_DIFFERENCES})
         shown = await differences.fetchall()
+    row = await (await conn.execute(queries["count_wrong_hours"])).fetchone()
+    async with conn.cursor(row_factory=class_row(HourDifference)) as hours:
+        await hours.execute(queries["read_hour_differences"], {"count": SHOWN_DIFFERENCES})
+        shown_hours = await hours.fetchall()
     positions = await conn.execute(queries["list_positions"], {"topic": topic})
     return Findings(
         [found.get(partition, PartitionSummary(partition, 0, 0, 0)) for partition in range(partition_count)],
         [WrongPosition(row[0], row[1]) async for row in positions if row[1] != partition_count],
         shown,
+        row[0] if row else 0,
+        shown_hours,
     )
 
 

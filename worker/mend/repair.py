@@ -28,7 +28,7 @@ async def repair(
     2. Look for workers: one that runs holds statistics in memory, and would write them over what is mended here. The
        lock comes first, so a worker that starts after the look loads what is mended.
     3. Compare, in a snapshot taken under the lock.
-    4. Mend first uses, statistics and positions.
+    4. Mend first uses, statistics, hours, whose first uses may be others now, and positions.
 
     Args:
         conn: prepared by `worker.mend.session`, in autocommit mode.
@@ -48,9 +48,14 @@ async def repair(
             found = await compare(conn, topic, partition_count, progress)
             progress("mending", 0, 0)
             if found.wrong_codes:
-                await conn.execute(queries["mend_first_uses"])
+                mended = await conn.execute(queries["mend_first_uses"])
+                if mended.rowcount:
+                    await conn.execute(queries["forget_hours"])
+                    await conn.execute(queries["count_hours"])
                 await conn.execute(queries["drop_superfluous"])
                 await conn.execute(queries["mend_stats"])
+            await conn.execute(queries["drop_superfluous_hours"])
+            await conn.execute(queries["mend_hours"])
             if restarts:
                 await conn.execute(queries["drop_positions"], where)
                 await conn.execute(queries["restart_positions"], where)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from worker.mend.compare import Difference, Findings, Progress
+from worker.mend.compare import Difference, Findings, HourDifference, Progress
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def progress_bar() -> Iterator[Progress]:
 
 
 def to_lines(findings: Findings) -> Iterator[str]:
-    """Tell findings in lines: a table of partitions, positions that are wrong, the first differences."""
+    """Tell findings in lines: a table of partitions, wrong positions, the first wrong codes and hours."""
     yield f"{'partition':>9}  {'codes':>12}  {'rows':>14}  {'wrong':>12}"
     for summary in findings.partitions:
         yield f"{summary.partition:>9}  {summary.codes:>12,}  {summary.usages:>14,}  {summary.wrong:>12,}"
@@ -40,6 +40,10 @@ def to_lines(findings: Findings) -> Iterator[str]:
         yield f"{difference.code_uuid}: {'; '.join(_explain(difference))}"
     if (more := findings.wrong_codes - len(findings.differences)) > 0:
         yield f"and {more:,} codes more"
+    for hour in findings.hour_differences:
+        yield f"partition {hour.kafka_partition}, hour from {hour.hour}: {_explain_hour(hour)}"
+    if (more := findings.wrong_hours - len(findings.hour_differences)) > 0:
+        yield f"and {more:,} hours more"
 
 
 def to_json(findings: Findings) -> dict[str, Any]:
@@ -63,6 +67,15 @@ def _explain(difference: Difference) -> Iterator[str]:
         else:
             stored, counted = getattr(difference, f"stored_{what}"), getattr(difference, what)
             yield f"{what} {_show(stored)}, the rows say {_show(counted)}"
+
+
+def _explain_hour(hour: HourDifference) -> str:
+    if hour.stored_uses is None:
+        return f"not stored, the rows say {hour.uses} uses, {hour.first_uses} of them first"
+    stored = f"{hour.stored_uses} uses, {hour.stored_first_uses} of them first"
+    if hour.uses is None:
+        return f"{stored}; there are no rows"
+    return f"{stored}; the rows say {hour.uses}, {hour.first_uses} of them first"
 
 
 def _show(value: object) -> str:

@@ -36,5 +36,8 @@ async def mending(settings: Settings) -> AsyncIterator[AsyncConnection]:
 
 async def prepare(conn: AsyncConnection) -> None:
     """Make the temporary tables that a comparison fills; needs the right to make temporary tables."""
-    for name in ("configure_mender", "create_counted", "create_homes", "create_compared"):
+    for name in (
+        "configure_mender", "create_counted", "create_homes", "create_compared", "create_counted_hours",
+        "create_wrong_hours",
+    ):  # fmt: skip
         await conn.execute(queries[name])

@@ -60,6 +60,26 @@ from code_homes as home
 left join counted_code_stats as counted using (code_uuid)
 left join referral_code_stats as stored using (code_uuid);
 
+-- create_counted_hours -- the uses of every hour and partition as the rows have them
+create temporary table counted_hours (
+    kafka_partition integer not null,
+    hour timestamptz not null,
+    uses bigint not null,
+    first_uses bigint not null
+) on commit delete rows;
+
+-- create_wrong_hours -- hours that are not what their rows say: what is stored beside it, null where there is nothing
+create temporary view wrong_hours as
+select kafka_partition,
+       hour,
+       counted.uses,
+       counted.first_uses,
+       stored.uses as stored_uses,
+       stored.first_uses as stored_first_uses
+from counted_hours as counted
+full join referral_hours as stored using (kafka_partition, hour)
+where (counted.uses, counted.first_uses) is distinct from (stored.uses, stored.first_uses);
+
 -- read_mending_snapshot -- rows and statistics of one moment; workers may go on
 set transaction isolation level repeatable read, read only;
 
@@ -134,6 +154,21 @@ where wrong <> '{}'
 order by code_uuid
 limit %(count)s;
 
+-- count_hours -- the uses of every hour, from the rows alone, first uses as they are marked now
+insert into counted_hours (kafka_partition, hour, uses, first_uses)
+select kafka_partition, date_trunc('hour', date_used, 'UTC'), count(*), count(*) filter (where first_use)
+from referral_usages
+group by 1, 2;
+
+-- count_wrong_hours -- how many hours are wrong
+select count(*) from wrong_hours;
+
+-- read_hour_differences -- the first hours that are wrong: what is stored, what the rows say
+select kafka_partition, hour, stored_uses, stored_first_uses, uses, first_uses
+from wrong_hours
+order by kafka_partition, hour
+limit %(count)s;
+
 -- mend_first_uses -- of pairs without exactly one first use, the earliest usage is it
 update referral_usages
 set first_use = (placed.place = 1)
@@ -169,6 +204,25 @@ set total_uses = excluded.total_uses,
     kafka_partition = excluded.kafka_partition,
     recent_users = excluded.recent_users,
     recent_dates = excluded.recent_dates;
+
+-- forget_hours -- what was counted before first uses were mended
+truncate counted_hours;
+
+-- drop_superfluous_hours -- hours without a row
+delete from referral_hours
+using wrong_hours
+where wrong_hours.kafka_partition = referral_hours.kafka_partition
+    and wrong_hours.hour = referral_hours.hour
+    and wrong_hours.uses is null;
+
+-- mend_hours -- hours that are wrong or missing, as the rows have them
+insert into referral_hours (kafka_partition, hour, uses, first_uses)
+select kafka_partition, hour, uses, first_uses
+from wrong_hours
+where uses is not null
+on conflict (kafka_partition, hour) do update
+set uses = excluded.uses,
+    first_uses = excluded.first_uses;
 
 -- mend_partition_counts -- positions belong to the number of partitions that the topic has now
 update referral_positions
