@@ -4,10 +4,10 @@ import base64
 from enum import StrEnum
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, Field, JsonValue, PlainSerializer, WithJsonSchema
 
 from schemas.fields import UuidText
-from schemas.stats import UtcDate
+from schemas.stats import CURSOR_EXAMPLE, UtcDate, example
 
 HEADER_PREFIX: Final = "referrals-"
 """Every header that the worker adds to the dead-letter topic's copy starts with this."""
@@ -60,6 +60,7 @@ _EXAMPLE: Final[dict[str, JsonValue]] = {
     "waiting": False,
 }
 _EXAMPLE_VALUE: Final = "eyJjb2RlX3V1aWQiOg=="
+_SUMMARY_EXAMPLE: Final = {**_EXAMPLE, "preview": _EXAMPLE_VALUE}
 
 
 class _RejectionFields(BaseModel):
@@ -82,7 +83,7 @@ class _RejectionFields(BaseModel):
 class RejectionSummary(_RejectionFields):
     """A reject among others: all but its bytes, of which it shows the start."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{**_EXAMPLE, "preview": _EXAMPLE_VALUE}]})
+    model_config = example(**_SUMMARY_EXAMPLE)
 
     preview: Base64 | None = Field(description=f"the first {PREVIEW_MAX_BYTES} bytes of the value; null when it is")
 
@@ -97,17 +98,11 @@ class RejectionHeader(BaseModel):
 class Rejection(_RejectionFields):
     """A reject, whole."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    **_EXAMPLE,
-                    "value": _EXAMPLE_VALUE,
-                    "key": "N2YwYzhkOWU=",
-                    "headers": [{"name": "trace", "value": "AP8="}, {"name": "empty", "value": None}],
-                }
-            ]
-        }
+    model_config = example(
+        **_EXAMPLE,
+        value=_EXAMPLE_VALUE,
+        key="N2YwYzhkOWU=",
+        headers=[{"name": "trace", "value": "AP8="}, {"name": "empty", "value": None}],
     )
 
     value: Base64 | None
@@ -117,6 +112,8 @@ class Rejection(_RejectionFields):
 
 class RejectionPage(BaseModel):
     """A page of rejects, the latest first."""
+
+    model_config = example(items=[_SUMMARY_EXAMPLE], next_cursor=CURSOR_EXAMPLE)
 
     items: list[RejectionSummary]
     next_cursor: str | None = Field(description="pass as `cursor` for the next page; null on the last one")
@@ -133,6 +130,10 @@ class ReasonCount(BaseModel):
 class ReasonCounts(BaseModel):
     """All rejects by reason, the most frequent first."""
 
+    model_config = example(
+        total=1, items=[{"reason": _EXAMPLE["reason"], "count": 1, "latest": _EXAMPLE["rejected_at"]}]
+    )
+
     total: int = Field(ge=0)
     items: list[ReasonCount]
 
@@ -140,12 +141,16 @@ class ReasonCounts(BaseModel):
 class RetriedRejection(BaseModel):
     """A reject that was published again; its row tells what becomes of it."""
 
+    model_config = example(id=_EXAMPLE["id"], attempt=1)
+
     id: UuidText
     attempt: int = Field(ge=1, description="how often it was published again, this time included")
 
 
 class RetriedRejections(BaseModel):
     """Rejects that were published again, a bounded number at a time."""
+
+    model_config = example(retried=1000, too_large=0, next_cursor=CURSOR_EXAMPLE)
 
     retried: int = Field(ge=0, description="published again")
     too_large: int = Field(ge=0, description="left as they are, because Kafka would not take them")

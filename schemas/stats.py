@@ -13,18 +13,19 @@ RECENT_USERS_MAX: Final = 5
 CODE_EXAMPLE: Final = "0190a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"
 USER_EXAMPLE: Final = "0d4f6a52-8c1e-4f7b-a3d2-6e5b4c3a2f10"
 USAGE_EXAMPLE: Final = "019c13f0-6a00-7003-8a5b-6c7d8e9f0a1b"
-_DATE_EXAMPLE: Final = "2026-01-31T12:00:00.250000Z"
-_CURSOR_EXAMPLE: Final = "AAZJrdRNAJABnBPwagBwA4pbbH2OnwobY4OM"
+DATE_EXAMPLE: Final = "2026-01-31T12:00:00.250000Z"
+CURSOR_EXAMPLE: Final = "AAZJrdRNAJABnBPwagBwA4pbbH2OnwobY4OM"
 USAGE: Final[dict[str, Any]] = {
     "uuid": USAGE_EXAMPLE,
     "code_uuid": CODE_EXAMPLE,
     "used_by_uuid": USER_EXAMPLE,
-    "date_used": _DATE_EXAMPLE,
+    "date_used": DATE_EXAMPLE,
     "first_use": True,
 }
 
 
-def _example(**fields: Any) -> ConfigDict:
+def example(**fields: Any) -> ConfigDict:
+    """Return what shows these fields as a model's example in the API's description."""
     return ConfigDict(json_schema_extra={"examples": [fields]})
 
 
@@ -39,11 +40,11 @@ UtcDate = Annotated[AwareDatetime, AfterValidator(_to_utc)]
 class CodeStats(BaseModel):
     """Statistics of one code; a code without usages has 0, 0, null and an empty list."""
 
-    model_config = _example(
+    model_config = example(
         code_uuid=CODE_EXAMPLE,
         total_uses=3,
         unique_users=1,
-        last_used=_DATE_EXAMPLE,
+        last_used=DATE_EXAMPLE,
         recent_users=[USER_EXAMPLE],
         source="table",
     )
@@ -70,7 +71,7 @@ class TopCode(BaseModel):
 class Usage(BaseModel):
     """One stored usage."""
 
-    model_config = _example(**USAGE)
+    model_config = example(**USAGE)
 
     uuid: UuidText
     code_uuid: UuidText
@@ -82,7 +83,7 @@ class Usage(BaseModel):
 class StoredUsage(Usage):
     """One stored usage, and the record that it was stored from."""
 
-    model_config = _example(**USAGE, topic="referral-usages", partition=3, offset=4711)
+    model_config = example(**USAGE, topic="referral-usages", partition=3, offset=4711)
 
     topic: str = Field(description="the Kafka topic of the record")
     partition: int = Field(ge=0, description="its partition, the one that the code hashes to")
@@ -92,7 +93,7 @@ class StoredUsage(Usage):
 class UsageHistory(BaseModel):
     """A page of usages, the latest `date_used` first."""
 
-    model_config = _example(items=[USAGE], next_cursor=_CURSOR_EXAMPLE)
+    model_config = example(items=[USAGE], next_cursor=CURSOR_EXAMPLE)
 
     items: list[Usage]
     next_cursor: str | None = Field(description="pass as `cursor` for the next page; null on the last one")
@@ -101,7 +102,7 @@ class UsageHistory(BaseModel):
 class UserCode(BaseModel):
     """Whether a user has used a code, and when."""
 
-    model_config = _example(used=True, uses=3, first_used="2026-01-30T08:15:00Z", last_used=_DATE_EXAMPLE)
+    model_config = example(used=True, uses=3, first_used="2026-01-30T08:15:00Z", last_used=DATE_EXAMPLE)
 
     used: bool
     uses: int = Field(ge=0)
@@ -121,10 +122,8 @@ class UsedCode(BaseModel):
 class UsedCodes(BaseModel):
     """A page of the codes that a user has used, the latest `last_used` first."""
 
-    model_config = _example(
-        items=[
-            {"code_uuid": CODE_EXAMPLE, "uses": 3, "first_used": "2026-01-30T08:15:00Z", "last_used": _DATE_EXAMPLE}
-        ],
+    model_config = example(
+        items=[{"code_uuid": CODE_EXAMPLE, "uses": 3, "first_used": "2026-01-30T08:15:00Z", "last_used": DATE_EXAMPLE}],
         next_cursor=None,
     )
 
@@ -143,7 +142,7 @@ class TimelineBucket(BaseModel):
 class Timeline(BaseModel):
     """The usages of a code by hour or day, earliest first, without gaps."""
 
-    model_config = _example(
+    model_config = example(
         items=[
             {"start": "2026-01-30T00:00:00Z", "uses": 2, "first_uses": 1},
             {"start": "2026-01-31T00:00:00Z", "uses": 0, "first_uses": 0},

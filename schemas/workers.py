@@ -1,8 +1,19 @@
 """What readers get of the whole: workers as they announce themselves, and the overview of everything stored."""
 
+from typing import Any, Final
+
 from pydantic import BaseModel, Field
 
-from schemas.stats import TopCode, Usage, UtcDate
+from schemas.stats import CODE_EXAMPLE, DATE_EXAMPLE, USAGE, TopCode, Usage, UtcDate, example
+
+_WORKER_EXAMPLE: Final[dict[str, Any]] = {
+    "url": "http://127.0.0.1:8080",
+    "version": "1.0.0",
+    "started_at": "2026-01-31T11:00:00Z",
+    "seen_at": DATE_EXAMPLE,
+    "rate": 1250.5,
+    "partitions": [{"partition": 0, "position": 4712, "lag": 0}],
+}
 
 
 class PartitionProgress(BaseModel):
@@ -27,6 +38,8 @@ class Worker(BaseModel):
 class Workers(BaseModel):
     """All workers seen within the last 10 s."""
 
+    model_config = example(items=[_WORKER_EXAMPLE])
+
     items: list[Worker]
 
 
@@ -39,6 +52,19 @@ class PartitionCounts(BaseModel):
 
 class Overview(BaseModel):
     """Everything stored, of one moment, and how fresh it is."""
+
+    model_config = example(
+        total_uses=3,
+        codes=1,
+        first_uses=1,
+        rejected=0,
+        top_codes=[{"code_uuid": CODE_EXAMPLE, "total_uses": 3, "unique_users": 1, "last_used": DATE_EXAMPLE}],
+        recent_usages=[USAGE],
+        lag=0,
+        partitions={"total": 1, "live": 1},
+        workers=1,
+        stored_up_to=DATE_EXAMPLE,
+    )
 
     total_uses: int = Field(ge=0)
     codes: int = Field(ge=0, description="codes used at least once")

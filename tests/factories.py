@@ -39,6 +39,24 @@ class KafkaRecord:
     headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ListedTopic:
+    """A usages topic of one partition as the list of its records, whose places are their offsets."""
+
+    records: list[KafkaRecord]
+    name: str = TOPIC
+
+    async def bounds(self, partition: int) -> tuple[int, int]:
+        """Return the bounds of the list, which loses nothing."""
+        assert partition == 0
+        return 0, len(self.records)
+
+    async def record_at(self, partition: int, offset: int) -> KafkaRecord:
+        """Return the record at a place."""
+        assert partition == 0
+        return self.records[offset]
+
+
 def new_decoder(topic: str = TOPIC, now_s: float = NOW_S) -> Decoder:
     """Return a decoder whose clock stands still."""
     return Decoder(topic, future_max_s=FUTURE_MAX_S, clock=lambda: now_s)

@@ -60,7 +60,7 @@ async def test_nothing_but_probes_is_open_without_a_token(web):
                 continue
             assert answer.status_code == 401, (method, path)
             assert 'Basic realm="' in answer.headers["www-authenticate"]
-            is_api = path.startswith("/api/") or path in {"/openapi.json", *OPEN_PATHS}
+            is_api = path.startswith("/api/") or path in {"/openapi.json", "/metrics", *OPEN_PATHS}
             assert ("Bearer" in answer.headers["www-authenticate"]) == is_api
             kind = "application/problem+json" if is_api else "text/html; charset=utf-8"
             assert answer.headers["content-type"] == kind

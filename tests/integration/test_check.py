@@ -124,6 +124,9 @@ def test_check_names_what_a_role_lacks(settings: dict[str, str], system: System,
     assert temporary["remedy"] == f'run `grant temporary on database "{database}" to "{role}"`'
     assert "insert on referral_usages" in tables["detail"]
     assert "update on referral_positions" in tables["detail"]
+    assert "insert on referral_hours, update on referral_hours" in tables["detail"]
+    assert "delete on referral_rejections" in tables["detail"]
+    assert "delete on referral_usages" not in tables["detail"]
     assert "select on" not in tables["detail"]
     with psycopg.connect(system.database_url, autocommit=True) as owner:
         for remedy in (temporary["remedy"], tables["remedy"]):

@@ -14,6 +14,7 @@ from factories import (
     TOPIC,
     USER,
     KafkaRecord,
+    ListedTopic,
     event_text,
     event_value,
     new_decoder,
@@ -26,6 +27,7 @@ from worker.database import Database
 from worker.epoch import Epoch
 from worker.errors import BrokerUnavailableError, UnavailableError
 from worker.filters import Filters
+from worker.metrics import Metrics
 from worker.pipeline.decode import Reject
 from worker.pipeline.record import Message
 from worker.runs.app import TABLE_NAME, create_app
@@ -97,6 +99,12 @@ def broker() -> Broker:
 
 
 @pytest.fixture
+def topic() -> ListedTopic:
+    """What a load finds on the topic: nothing, unless a test puts its records there."""
+    return ListedTopic([])
+
+
+@pytest.fixture
 async def table(database_url, tmp_path) -> CodeTable:
     """The table of a worker that holds nothing yet; the topic has one partition, so every code is at home."""
     app = create_app(Settings(database_url=database_url, data_dir=tmp_path), 1)
@@ -104,11 +112,11 @@ async def table(database_url, tmp_path) -> CodeTable:
 
 
 @pytest.fixture
-async def runs(database_url, table, broker) -> AsyncIterator[UsageRuns]:
+async def runs(database_url, topic, table, broker) -> AsyncIterator[UsageRuns]:
     """The steps of a run, with partition 0 loaded."""
     async with Database(Settings(database_url=database_url, database_connections=1, reader_connections=1)) as database:
         runs = UsageRuns(
-            TOPIC,
+            topic,
             1,
             rejected_topic=REJECTED_TOPIC,
             decoder=new_decoder(),
@@ -116,6 +124,7 @@ async def runs(database_url, table, broker) -> AsyncIterator[UsageRuns]:
             table=table,
             filters=Filters(database, 1_000_000),
             send=broker.send,
+            metrics=Metrics("1.2.3", lambda _now_s: []),
         )
         await runs.load(0, Epoch())
         yield runs
@@ -237,9 +246,10 @@ async def test_run_copies_each_reject_with_its_raw_bytes(sql, runs, broker):
         assert int(said["value-bytes"]) == len(records[offset].value or b"")
 
 
-async def test_run_changes_nothing_when_it_is_delivered_again(sql, runs):
+async def test_run_changes_nothing_when_it_is_delivered_again(sql, runs, topic):
     """Every record ends once: after a load, a partition delivered from its start once more leaves all as it is."""
     records, reasons = mixed()
+    topic.records.extend(records)
     await runs.process(run_of(records), try_again)
     runs.release(0)
     assert await runs.load(0, Epoch()) == len(records)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from factories import NOW_MS, NOW_S, TOPIC, KafkaRecord, event_value, new_decoder, uuid_of
+from factories import NOW_MS, NOW_S, TOPIC, KafkaRecord, ListedTopic, event_value, new_decoder, uuid_of
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from oracle import assert_statistics_equal_rows, stored_uuids
@@ -17,6 +17,7 @@ from worker.database import Database
 from worker.epoch import Epoch
 from worker.errors import BrokerUnavailableError
 from worker.filters import Filters
+from worker.metrics import Metrics
 from worker.pipeline.decode import Decoder, Reject
 from worker.pipeline.record import Message
 from worker.rejections import LATEST, Rejections, Republisher
@@ -95,7 +96,7 @@ class System:
 async def open_system(database: Database, conn: psycopg.Connection, database_url: str, folder: object) -> System:
     system = System(runs=None, rejections=Rejections(database), conn=conn)
     system.runs = UsageRuns(
-        TOPIC,
+        ListedTopic(system.records),
         1,
         rejected_topic=REJECTED_TOPIC,
         decoder=Decoder(TOPIC, future_max_s=300, clock=lambda: system.clock_s),
@@ -103,6 +104,7 @@ async def open_system(database: Database, conn: psycopg.Connection, database_url
         table=create_app(Settings(database_url=database_url, data_dir=folder), 1).Table(TABLE_NAME, partitions=1),
         filters=Filters(database, 1_000_000),
         send=system.send,
+        metrics=Metrics("1.2.3", lambda _now_s: []),
     )
     await system.runs.load(0, Epoch())
     return system

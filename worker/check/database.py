@@ -138,7 +138,7 @@ def _judge_privileges(server: _Server, lacking: list[str], *, is_ready: bool) ->
         yield Finding(
             Level.FAIL, subject, f"role {server.role} lacks {', '.join(lacking)}",
             "as the owner of the tables run `grant select, insert, update on all tables in schema public to "
-            f'"{server.role}"`',
+            f'"{server.role}"; grant delete on referral_rejections, referral_workers to "{server.role}"`',
         )  # fmt: skip
     elif not is_ready:
         yield Finding(Level.NOT_CHECKED, subject, "the tables are not there, or not of this version")

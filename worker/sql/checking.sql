@@ -27,6 +27,7 @@ from (
         ('referral_rejections', 'select'),
         ('referral_rejections', 'insert'),
         ('referral_rejections', 'update'),
+        ('referral_rejections', 'delete'),
         ('referral_workers', 'select'),
         ('referral_workers', 'insert'),
         ('referral_workers', 'update'),

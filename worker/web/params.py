@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from fastapi import Path, Query
+from fastapi import Path
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -110,7 +110,7 @@ Limit = Annotated[
     BeforeValidator(_check_limit),
 ]
 Cursor = Annotated[str, AfterValidator(_check_cursor)]
-CursorParam = Annotated[Cursor | None, Query(alias="cursor")]
+CursorParam = Annotated[Cursor | None, _TEXT_CURSOR]
 
 _UUID: Final = TypeAdapter[str](UuidText)
 
@@ -166,7 +166,7 @@ class PageQuery(_Query):
     """Which part of a list."""
 
     limit: Limit = Field(LIMIT_DEFAULT, description="items on a page", examples=[LIMIT_DEFAULT])
-    cursor: Annotated[Cursor | None, _TEXT_CURSOR] = Field(None, description="`next_cursor` of the page before")
+    cursor: CursorParam = Field(None, description="`next_cursor` of the page before")
 
     @property
     def before(self) -> Position:

@@ -1,7 +1,7 @@
 """What the worker knows of itself at this moment: the probes /livez and /readyz, and /metrics; none of them waits."""
 
 from http import HTTPStatus
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
@@ -9,6 +9,10 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel, ConfigDict, Field
 
 from worker.metrics import Metrics
+
+_METRICS_ANSWER: Final[dict[int | str, dict[str, object]]] = {
+    HTTPStatus.OK.value: {"content": {"text/plain": {"example": 'referrals_lag{partition="0"} 0.0\n'}}}
+}
 
 
 class Health(Protocol):
@@ -48,7 +52,7 @@ def create_probes(health: Health, metrics: Metrics) -> APIRouter:
         """Whether the worker does all of its work; 503 when it does not, with the reasons."""
         return _answer(response, health.ready())
 
-    @probes.get("/metrics", response_class=PlainTextResponse)
+    @probes.get("/metrics", response_class=PlainTextResponse, responses=_METRICS_ANSWER)
     async def read_metrics() -> Response:
         """Counters, gauges and histograms of this worker, in Prometheus' text format."""
         return Response(metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

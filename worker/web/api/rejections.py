@@ -16,7 +16,7 @@ from schemas.rejection import (
     RetriedRejections,
 )
 from worker.rejections import Place, Rejections, Republisher
-from worker.web.params import LIMIT_DEFAULT, UUID_EXAMPLE, Cursor, Limit, UuidParam
+from worker.web.params import LIMIT_DEFAULT, UUID_EXAMPLE, CursorParam, Limit, UuidParam
 from worker.web.places import read_place, write_place
 from worker.web.problems import described
 
@@ -39,7 +39,7 @@ class RetryQuery(BaseModel):
     reason: Reason | None = Field(
         None, description="only rejects of this reason", examples=[Reason.REFUSED_BY_DATABASE]
     )
-    cursor: Cursor | None = Field(None, description="`next_cursor` of the answer before")
+    cursor: CursorParam = Field(None, description="`next_cursor` of the answer before")
 
     @property
     def place(self) -> Place:
@@ -50,7 +50,7 @@ class RetryQuery(BaseModel):
 class RejectionsQuery(RetryQuery):
     """Which page of rejects."""
 
-    limit: Limit = Field(LIMIT_DEFAULT, description="rejects on a page")
+    limit: Limit = Field(LIMIT_DEFAULT, description="rejects on a page", examples=[LIMIT_DEFAULT])
 
 
 def create_rejections(rejections: Rejections, republisher: Republisher) -> APIRouter:
