@@ -336,7 +336,9 @@ async def take(system: System, step: str, number: int | None) -> None:
 async def test_every_record_ends_once_whatever_is_retried(database_url, sql, tmp_path, plan):
     """However publishing, retries, lost answers, replays and constraints follow each other, each record counts once."""
     sql.execute(ALLOW)
-    sql.execute("truncate referral_usages, referral_code_stats, referral_positions, referral_rejections")
+    sql.execute(
+        "truncate referral_usages, referral_code_stats, referral_hours, referral_positions, referral_rejections"
+    )
     async with Database(Settings(database_url=database_url, database_connections=1, reader_connections=1)) as database:
         system = await open_system(database, sql, database_url, tmp_path)
         for step, number in [*plan, ("deliver", None)]:
