@@ -1,17 +1,20 @@
 """
-A worker that sends itself a signal at a chosen step of one of its runs: `faulty_worker.py STEP SIGNAL RUN`.
+A worker with a fault: `faulty_worker.py STEP SIGNAL RUN CLOCK_OFF_S`.
 
-It is the worker's own program, put together by its own `build()`, with these steps wrapped:
+It sends itself a signal at a chosen step of one of its runs, or its clock is so many seconds ahead. It is the worker's
+own program, put together by its own `build()`, with these steps wrapped:
 
 - `in-copy`: half of the run's rows are sent;
 - `before-commit`: everything is written, the transaction is open and idle;
 - `after-commit`: the transaction is committed, the table does not show it;
-- `after-show`: the table shows it, the offset is not committed.
+- `after-show`: the table shows it, the offset is not committed;
+- `none`: no step, so no signal.
 """
 
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -30,7 +33,7 @@ from worker.settings import Settings
 from worker.startup import start_up
 from worker.web.server import bind
 
-STEP, SIGNAL, RUN = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+STEP, SIGNAL, RUN, CLOCK_OFF_S = sys.argv[1], *map(int, sys.argv[2:])
 
 _run: ContextVar[Run | None] = ContextVar("run", default=None)
 _reached = 0
@@ -136,7 +139,7 @@ def main() -> int:
         asyncio.set_event_loop(loop)
         process = build(
             settings, partition_count, web_socket, loop=loop,
-            database=SteppedDatabase(settings), handler_type=SteppedRuns,
+            clock=lambda: time.time() + CLOCK_OFF_S, database=SteppedDatabase(settings), handler_type=SteppedRuns,
         )  # fmt: skip
         return process.run()
 

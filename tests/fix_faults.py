@@ -53,7 +53,8 @@ class Sampler(threading.Thread):
 
     The group's committed offset is read first and the position after it. Positions only rise, so an offset above the
     position read later was above it when it was committed: a finding is never a false alarm. What is missed is an
-    offset that its position overtakes within the few milliseconds between the two answers.
+    offset that its position overtakes within the few milliseconds between the two answers. A database that is put back
+    takes its positions back as well, which `put_back` must tell.
     """
 
     def __init__(self, system: System) -> None:
@@ -64,6 +65,7 @@ class Sampler(threading.Thread):
         self.memory_mb = 0
         self.caught_up_at: float | None = None
         self._target: dict[int, int] | None = None
+        self._committed_before = dict.fromkeys(range(system.partitions), 0)
         self._system = system
         self._ended = threading.Event()
 
@@ -72,6 +74,11 @@ class Sampler(threading.Thread):
         self._target = None
         self.caught_up_at = None
         self._target = target
+
+    def put_back(self, ends: dict[int, int]) -> None:
+        """Take positions that rise anew: what was committed up to these offsets was right once."""
+        self._committed_before = ends
+        self.positions = dict.fromkeys(ends, 0)
 
     def stop(self) -> None:
         self._ended.set()
@@ -121,7 +128,7 @@ class Sampler(threading.Thread):
             self.findings += [
                 f"[{partition}]: offset {offset} was committed, the position is {self.positions[partition]}"
                 for partition, offset in committed.items()
-                if offset > self.positions[partition]
+                if offset > max(self.positions[partition], self._committed_before[partition])
             ]
         target = self._target
         if target and self.caught_up_at is None and all(self.positions[part] >= end for part, end in target.items()):
@@ -182,6 +189,10 @@ class Case:
         wait_until("records are left to store", lambda: sum(self._system.ends().values()) > self.stored, 10)
         self._struck = self.stored
         self._load_min = self._published + LOAD_AFTER
+
+    def put_back(self) -> None:
+        """Note that the database was put back to an older state, before anybody can use it again."""
+        self._sampler.put_back(self._system.ends())
 
     def heal(self) -> None:
         """Note that the fault is over, and what there is to catch up with."""

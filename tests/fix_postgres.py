@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -84,3 +85,21 @@ def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
         yield server
     finally:
         server.stop()
+
+
+def back_up(server: Postgres, folder: Path) -> None:
+    """Copy all data of a running server, which is away meanwhile, to a folder that is not there yet."""
+    server.stop()
+    copy_tree(server.folder / "data", folder)
+    server.start()
+
+
+def put_back(server: Postgres, folder: Path) -> None:
+    """Replace all data of a server that does not run by such a copy."""
+    shutil.rmtree(server.folder / "data")
+    copy_tree(folder, server.folder / "data")
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    # unlike shutil.copytree it keeps the owner, which is the server's account when tests run as root
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -12,8 +11,9 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import UTC
+from datetime import datetime
 from pathlib import Path
+from signal import SIGKILL, Signals
 from typing import Any, NamedTuple
 
 import psycopg
@@ -36,16 +36,18 @@ HIT_PATTERN = r"fault at [a-z-]+: \S+\[(\d+)\] from (\d+) to before (\d+)"
 
 class Fault(NamedTuple):
     """
-    What happens to a worker at a step of one of its runs; `faulty_worker.py` says which steps there are.
+    What happens to a worker at a step of one of its runs, or is wrong with it; `faulty_worker.py` has the steps.
 
     Args:
         signal: SIGKILL or SIGSTOP, which it sends to itself.
         run: which of its runs is hit, counted from 1.
+        clock_off_s: how far its clock is ahead.
     """
 
-    step: str
-    signal: signal.Signals
+    step: str = "none"
+    signal: Signals = SIGKILL
     run: int = 3
+    clock_off_s: int = 0
 
 
 class Hit(NamedTuple):
@@ -118,7 +120,7 @@ class WorkerProcess:
 
         wait_until(f"worker on port {self.port} is ready", is_ready, START_TIMEOUT_S)
 
-    def send(self, received: signal.Signals) -> None:
+    def send(self, received: Signals) -> None:
         self._process.send_signal(received)
 
     def wait(self, timeout_s: float = 60) -> int:
@@ -155,7 +157,7 @@ class WorkerProcess:
 
 
 def faulty_command(fault: Fault) -> list[str]:
-    return [str(Path(__file__).with_name("faulty_worker.py")), fault.step, str(int(fault.signal)), str(fault.run)]
+    return [str(Path(__file__).with_name("faulty_worker.py")), fault.step, *(str(int(number)) for number in fault[1:])]
 
 
 def _process_status(pid: int) -> dict[str, str]:
@@ -288,11 +290,11 @@ class System:
                 status, answer = worker.get(f"/api/v1/codes/{code}/stats")
                 assert status == 200, answer
                 sources[answer["code_uuid"]].add(answer.pop("source"))
-                assert answer == {
+                assert {**answer, "last_used": datetime.fromisoformat(answer["last_used"])} == {
                     "code_uuid": str(code),
                     "total_uses": expected.total_uses,
                     "unique_users": expected.unique_users,
-                    "last_used": expected.last_used.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                    "last_used": expected.last_used,
                     "recent_users": [str(user) for user in expected.recent_users],
                 }
         if self.running():

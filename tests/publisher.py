@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from uuid import UUID, uuid4, uuid5
 
@@ -13,6 +13,7 @@ from oracle import assert_stored
 from schemas import UsageEvent
 from worker.pipeline.decode import NAMESPACE
 
+ANY_PARTITION = -1  # where the partitioner puts it
 Place = tuple[int, int]  # partition and offset
 
 
@@ -32,7 +33,9 @@ class Publisher:
     must have a row, `rejected` the coordinates and values of the records that must be kept as rejects.
     """
 
-    def __init__(self, bootstrap_servers: str, topic: str, partitioner: str = "murmur2_random") -> None:
+    def __init__(
+        self, bootstrap_servers: str, topic: str, partitioner: str = "murmur2_random", compression: str = "none"
+    ) -> None:
         self.acknowledged: set[UUID] = set()
         self.rejected: dict[Place, bytes | None] = {}
         self._places: dict[UUID, list[Place]] = {}
@@ -41,6 +44,7 @@ class Publisher:
             {
                 "bootstrap.servers": bootstrap_servers,
                 "partitioner": partitioner,
+                "compression.type": compression,
                 "linger.ms": 5,
                 # or a broker that is killed before it answers would hold the same record twice
                 "enable.idempotence": True,
@@ -48,7 +52,12 @@ class Publisher:
         )
 
     def publish(
-        self, records: Iterable[UsageEvent | bytes], per_second: float | None = None, *, has_keys: bool = True
+        self,
+        records: Iterable[UsageEvent | bytes],
+        per_second: float | None = None,
+        *,
+        has_keys: bool = True,
+        partition: int = ANY_PARTITION,
     ) -> None:
         """
         Publish records, at most so many a second, and wait until all are acknowledged.
@@ -63,6 +72,7 @@ class Publisher:
                 self._topic,
                 record.value() if is_event else record,
                 record.key() if is_event and has_keys else None,
+                partition,
                 on_delivery=lambda error, message, record=record: self._note(error, message, record),
             )
             if per_second and number % 50 == 0:
@@ -92,6 +102,16 @@ class Publisher:
             uuid = identity(event)
             self.acknowledged.discard(uuid)
             self.rejected |= dict.fromkeys(self._places[uuid], event.value())
+
+    def lose(self, removed: Mapping[int, range]) -> None:
+        """Expect neither rows nor rejects of the records at these offsets of each partition: Kafka removed them."""
+
+        def is_there(place: Place) -> bool:
+            partition, offset = place
+            return offset not in removed.get(partition, ())
+
+        self.rejected = {place: value for place, value in self.rejected.items() if is_there(place)}
+        self.acknowledged = {uuid for uuid in self.acknowledged if any(is_there(place) for place in self._places[uuid])}
 
     def flush(self) -> None:
         assert self._producer.flush(120) == 0, "the broker did not acknowledge everything"

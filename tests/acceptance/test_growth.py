@@ -7,10 +7,18 @@ from fix_worker import System
 from publisher import Publisher, make_events
 from waiting import wait_until
 
+from worker.pipeline.reroute import partition_of
 from worker.process import EXIT_FAILURE
 
 
-def test_partitions_grow_from_4_to_8_by_the_documented_procedure(system: System) -> None:
+def assert_each_code_held_once(system: System) -> None:
+    """Each code's statistics lie in the partition that the code hashes to, and in no other."""
+    stored = system.conn.execute("select code_uuid, kafka_partition from referral_code_stats").fetchall()
+    assert len(stored) == len(dict(stored))
+    assert stored == [(code, partition_of(str(code), system.partitions)) for code, _ in stored]
+
+
+def test_partitions_grow_from_4_to_8(system: System) -> None:
     """With events waiting, misrouted and published while it goes on, every answer is exact after growing to 8."""
     events = make_events(9_000, codes=100, users=300, repeated=0.02)
     worker = system.start_worker()
@@ -34,8 +42,11 @@ def test_partitions_grow_from_4_to_8_by_the_documented_procedure(system: System)
         assert early.wait() == EXIT_FAILURE
         assert system.row_count() == stored
 
+        assert run("verify", **system.settings()).returncode == EXIT_FAILURE
         repaired = run("repair", **system.settings())
         assert repaired.returncode == 0, repaired.stderr
+        assert run("verify", **system.settings()).returncode == 0
+        assert_each_code_held_once(system)
         code, findings = run_check(**system.settings())
         assert code == 0
         assert findings["positions"][0]["detail"] == "belong to 8 partitions, as the topic has"
@@ -50,3 +61,5 @@ def test_partitions_grow_from_4_to_8_by_the_documented_procedure(system: System)
     wait_until("every usage is stored", lambda: system.row_count() == len(system.publisher.acknowledged))
     system.wait_drained()
     system.assert_exact()
+    assert_each_code_held_once(system)
+    assert run("verify", **system.settings()).returncode == 0

@@ -14,7 +14,6 @@ from publisher import make_events
 from waiting import wait_until
 
 from worker.cli import EXIT_SETTINGS
-from worker.pipeline.reroute import partition_of
 from worker.process import EXIT_FAILURE
 
 TIMEOUT_S = 60
@@ -49,13 +48,6 @@ def stop(system: System) -> None:
     for worker in system.running():
         worker.send(signal.SIGTERM)
         assert worker.wait() == 0
-
-
-def assert_each_code_held_once(system: System) -> None:
-    """Each code's statistics lie in the partition that the code hashes to, and in no other."""
-    stored = system.conn.execute("select code_uuid, kafka_partition from referral_code_stats").fetchall()
-    assert len(stored) == len(dict(stored))
-    assert stored == [(code, partition_of(str(code), system.partitions)) for code, _ in stored]
 
 
 def test_verify_beside_working_workers_is_equal(system: System) -> None:
@@ -101,32 +93,6 @@ def test_verify_and_repair_say_what_is_wrong(system: System) -> None:
     system.assert_exact()
 
 
-def test_partitions_grow_from_4_to_8(system: System) -> None:
-    """Stop, add partitions, repair, start: exact, with records stored before, unread meanwhile and published after."""
-    events = make_events(6_000, codes=60, users=200, repeated=0.05)
-    system.start_worker().wait_ready()
-    system.publisher.publish(events[:2_000])
-    system.wait_drained()
-    stop(system)
-    # unread at the moment of growth: half of their codes will hash elsewhere
-    system.publisher.publish(events[2_000:4_000])
-    grown = run(system, "topics", "grow", "--partitions", "8")
-    assert grown.returncode == 0, grown.stderr
-    system.partitions = 8
-    assert run(system, "verify").returncode == EXIT_FAILURE
-    assert_mended(system)
-    assert_each_code_held_once(system)
-    workers = [system.start_worker(), system.start_worker()]
-    # a producer that learns late of new partitions goes on with the old ones: its events are sent on
-    system.publisher.publish(events[4_000:])
-    system.wait_shared(*workers)
-    wait_until("every event is stored", lambda: system.row_count() == len(system.publisher.acknowledged))
-    system.wait_drained()
-    system.assert_exact()
-    assert_each_code_held_once(system)
-    assert run(system, "verify").returncode == 0
-
-
 def recreate(system: System, admin: AdminClient) -> None:
     """Delete the topic and create it anew."""
     admin.delete_topics([system.topic])[system.topic].result(TIMEOUT_S)
@@ -145,7 +111,7 @@ def recreate(system: System, admin: AdminClient) -> None:
 
 
 def test_topic_created_anew_is_read_from_its_start(system: System, admin: AdminClient) -> None:
-    """After a deletion the topic is read from its start, and everything published before and since counts once."""
+    """Workers stop at a topic created anew; after the repair it is read from its start, and everything counts once."""
     events = make_events(4_000, codes=40, users=100)
     system.start_worker().wait_ready()
     system.publisher.publish(events[:2_000])
@@ -158,6 +124,9 @@ def test_topic_created_anew_is_read_from_its_start(system: System, admin: AdminC
     # some repeat what the former topic held: duplicates by their event ids
     system.publisher.publish(events[1_500:])
     positions = system.positions()
+    worker = system.start_worker()
+    assert worker.wait() == EXIT_FAILURE
+    assert "`referrals repair --topic-recreated`" in worker.text()
     planned = run(system, "repair", "--topic-recreated", "--dry-run")
     assert planned.returncode == 0, planned.stderr
     assert system.positions() == positions

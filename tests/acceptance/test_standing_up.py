@@ -1,4 +1,4 @@
-"""What a worker finds when it stands up: another topic, a hole in it, an older database, a position that is held."""
+"""What a worker finds when it stands up: another topic, a hole in it, a position that is held."""
 
 import json
 import re
@@ -20,7 +20,6 @@ from schemas import UsageEvent
 from worker.database import WRITER_NAME
 from worker.process import EXIT_FAILURE
 
-BACKED_UP = ("referral_usages", "referral_code_stats", "referral_positions", "referral_rejections")
 TIMEOUT_S = 20
 
 
@@ -129,40 +128,6 @@ def test_unread_events_that_kafka_removes_under_a_worker_are_reported(system: Sy
     system.publisher.acknowledged -= missing
     system.assert_exact()
     assert worker.exit_code is None
-
-
-def back_up(conn: psycopg.Connection) -> None:
-    for table in BACKED_UP:
-        conn.execute(f"create table backup_{table} as table {table}")
-
-
-def put_back(conn: psycopg.Connection) -> None:
-    with conn.transaction():
-        for table in BACKED_UP:
-            conn.execute(f"delete from {table}")
-            conn.execute(f"insert into {table} select * from backup_{table}")
-
-
-@pytest.mark.parametrize("is_running", [False, True], ids=["workers away", "workers running"])
-def test_database_put_back_to_a_backup_refills_itself(system: System, *, is_running: bool) -> None:
-    """What an older backup lacks is read from Kafka again, exactly, also when no new event comes."""
-    worker = system.start_worker()
-    system.publisher.publish(make_events(1_000, codes=50, users=50))
-    system.wait_drained()
-    back_up(system.conn)
-    system.publisher.publish(make_events(1_000, codes=50, users=50, seed=2))
-    system.wait_drained()
-    if not is_running:
-        stop(worker)
-    put_back(system.conn)
-    assert system.row_count() == 1_000
-    if not is_running:
-        worker = system.start_worker()
-    system.wait_drained()
-    worker.wait_ready()
-    system.assert_exact()
-    assert worker.exit_code is None
-    assert "events are lost" not in worker.text()
 
 
 def test_topic_that_grows_stops_workers(system: System, admin: AdminClient) -> None:
