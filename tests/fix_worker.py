@@ -12,6 +12,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from http.client import IncompleteRead
 from pathlib import Path
 from signal import SIGKILL, Signals
 from typing import Any, NamedTuple
@@ -96,13 +97,13 @@ class WorkerProcess:
         return int(_process_status(self.pid).get("VmHWM", "0 kB").split()[0]) // 1024
 
     def get(self, path: str) -> tuple[int, Any]:
-        """Return status and JSON of a request; status 0 while nobody listens."""
+        """Return status and JSON of a request; status 0 while nobody listens, or when the worker dies in its answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=20) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
-        except OSError:
+        except (OSError, IncompleteRead):
             return 0, None
 
     def metric(self, name: str) -> float:

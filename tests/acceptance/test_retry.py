@@ -50,7 +50,7 @@ def test_retried_rejects_move_when_their_reason_is_gone(system: System) -> None:
     first = system.start_worker()
     first.wait_ready()
     system.publisher.publish(events)
-    system.publisher.publish_raw(b'{"code_uuid": "<b>"}\r\n', b"\x00\xff", headers=[("n", None), ("why", b"\xff")])
+    system.publisher.publish_bad(b'{"code_uuid": "<b>"}\r\n', b"\x00\xff", headers=[("n", None), ("why", b"\xff")])
     system.wait_drained()
     assert rejects(system) == [("missing_field", 0, False, 1), ("refused_by_database", 0, False, len(refused))]
 
