@@ -29,8 +29,10 @@ from waiting import wait_until
 from sandbox.kafka import Kafka
 from sandbox.ports import free_port
 from sandbox.postgres import Postgres
+from schemas import UsageEvent
 
 START_TIMEOUT_S = 60
+POST_TIMEOUT_S = 60  # above the 30 s that Kafka is given to take an event
 # what faulty_worker.py says before it does it
 HIT_PATTERN = r"fault at [a-z-]+: \S+\[(\d+)\] from (\d+) to before (\d+)"
 
@@ -105,6 +107,17 @@ class WorkerProcess:
             return error.code, json.load(error)
         except (OSError, IncompleteRead):
             return 0, None
+
+    def post_event(self, event: UsageEvent) -> tuple[int, dict[str, object]]:
+        """Publish an event over HTTP; return status and JSON of the answer."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/api/v1/usages", event.value(), {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=POST_TIMEOUT_S) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
 
     def metric(self, name: str) -> float:
         """Return the sum of a metric over all of its labels."""

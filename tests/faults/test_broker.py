@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from fix_faults import NewCase
 from fix_kafka import Cluster, read_topic
 from fix_worker import NewSystem, System, WorkerProcess
+from publisher import identity, make_events
 from waiting import wait_until
 
 from sandbox.ports import is_free
@@ -156,3 +157,20 @@ def waiting(worker: WorkerProcess) -> set[int]:
 
 def reject_count(system: System) -> int:
     return system.conn.execute("select count(*) from referral_rejections").fetchone()[0]
+
+
+def test_posting_while_the_broker_is_away_is_told_and_can_be_repeated(new_kafka_system: NewSystem) -> None:
+    """Without a broker the answer is 503 in bounded time; the event sent again later is one row."""
+    system = new_kafka_system()
+    worker = system.start_worker()
+    worker.wait_ready()
+    system.kafka.kill()
+    (event,) = make_events(1, codes=1, users=1)
+    status, problem = worker.post_event(event)
+    assert status == 503
+    assert repr(event.event_id) in problem["detail"]
+    system.kafka.start()
+    wait_until("the event is taken", lambda: worker.post_event(event)[0] == 202)
+    system.publisher.acknowledged.add(identity(event))
+    system.wait_drained()
+    system.assert_exact()
