@@ -64,6 +64,7 @@ class Publisher:
 
         Args:
             records: events, and values that can never be stored.
+            partition: where all of them go, whatever their keys are.
         """
         started = time.monotonic()
         for number, record in enumerate(records):
