@@ -19,7 +19,7 @@ from worker.process import EXIT_FAILURE
 
 def test_version_is_printed() -> None:
     """`referrals --version` names the version."""
-    assert run("--version").stdout == "referrals 0.1.0\n"
+    assert run("--version").stdout == "referrals 0.2.0\n"
 
 
 def test_settings_that_are_wrong_end_the_start_with_a_line_each() -> None:
