@@ -15,7 +15,7 @@ from waiting import wait_until
 UTC_FORMAT = "%Y-%m-%d %H:%M:%S UTC"
 UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MISTYPED = "0190a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1"
-TABS_MAX = 5
+TABS_MAX = 6
 READ_GROUND_LIGHTNESS = "() => Math.max(...getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number))"
 
 
