@@ -85,6 +85,7 @@ class Filters(Service):
             except StoreUnavailableError:
                 await self.sleep(backoff.next_pause_s())  # runs say what is wrong
                 continue
+            backoff = Backoff(_RETRY_MAX_S)
             pairs: defaultdict[int, list[bytes]] = defaultdict(list)
             for partition, pair in page:
                 pairs[partition].append(pair)
