@@ -69,13 +69,9 @@ class Database(Service):
             StoreUnavailableError: no connection in time, or the block failed in a way that a retry may mend.
             StoreRefusedError: the block failed in a way that neither a retry nor a reject would mend.
         """
-        async with self._lend(self._writers) as conn:
-            deadline = asyncio.get_running_loop().call_later(self._settings.transaction_timeout_s, sever, conn)
-            try:
-                with epoch.ending(lambda: sever(conn)):
-                    yield conn
-            finally:
-                deadline.cancel()
+        async with self._lend(self._writers, self._settings.transaction_timeout_s) as conn:
+            with epoch.ending(lambda: sever(conn)):
+                yield conn
 
     async def end_blockers(self, conn: AsyncConnection, topic: str, partition: int) -> None:
         """
@@ -102,13 +98,9 @@ class Database(Service):
         Raises:
             StoreUnavailableError: no connection in time, or the block failed in a way that a retry may mend.
         """
-        async with self._lend(self._readers) as conn:
-            # the server's own limit does not help when the server, or the way to it, is gone
-            deadline = asyncio.get_running_loop().call_later(self._settings.read_timeout_s + 1, sever, conn)
-            try:
-                yield conn
-            finally:
-                deadline.cancel()
+        # the server's own limit does not help when the server, or the way to it, is gone
+        async with self._lend(self._readers, self._settings.read_timeout_s + 1) as conn:
+            yield conn
 
     @asynccontextmanager
     async def announcing(self) -> AsyncIterator[AsyncConnection]:
@@ -118,12 +110,8 @@ class Database(Service):
         Raises:
             StoreUnavailableError: no connection in time, or the block failed in a way that a retry may mend.
         """
-        async with self._lend(self._announcers) as conn:
-            deadline = asyncio.get_running_loop().call_later(_ANNOUNCING_S, sever, conn)
-            try:
-                yield conn
-            finally:
-                deadline.cancel()
+        async with self._lend(self._announcers, _ANNOUNCING_S) as conn:
+            yield conn
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[AsyncConnection]:
@@ -138,13 +126,18 @@ class Database(Service):
             yield conn
 
     @asynccontextmanager
-    async def _lend(self, pool: AsyncConnectionPool) -> AsyncIterator[AsyncConnection]:
+    async def _lend(self, pool: AsyncConnectionPool, limit_s: float) -> AsyncIterator[AsyncConnection]:
+        """Lend a connection whose socket is closed when the block takes longer than `limit_s`."""
         try:
             conn = await pool.getconn()
         except Error as error:
             raise to_worker_error(error) from error
+        deadline = asyncio.get_running_loop().call_later(limit_s, sever, conn)
         try:
-            yield conn
+            try:
+                yield conn
+            finally:
+                deadline.cancel()
         except Error as error:
             await conn.close()
             raise to_worker_error(error) from error

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer.subscription_state import TopicPartitionState
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
@@ -56,10 +57,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         Called from the loop of the worker while this thread goes on: each value is one attribute, read once, and the
         end before the position, so what has come meanwhile can only make the lag smaller.
         """
-        subscription = self._ensure_consumer()._subscription.subscription  # noqa: SLF001 - no public way is synchronous
-        assignment = subscription and subscription.assignment
-        state = assignment and assignment.state_value(driver.ensure_aiokafka_TP(tp))
-        if not state:
+        state = self._state_of(tp)
+        if state is None:
             return None
         asked_ms, end = state.timestamp, state.highwater
         position = state._position  # noqa: SLF001 - the public one asserts that it is known
@@ -87,12 +86,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def next_to_read(self, tp: TP) -> int | None:
         """Return the offset that is read next, which passes markers of transactions; None when it is not known now."""
-        subscription = self._consumer and self._consumer._subscription.subscription  # noqa: SLF001
+        state = self._state_of(tp)
+        return state.position if state is not None and state.has_valid_position else None
+
+    def _state_of(self, tp: TP) -> TopicPartitionState | None:
+        """Return what aiokafka's consumer knows of a partition; None when it is not assigned."""
+        subscription = self._consumer and self._consumer._subscription.subscription  # noqa: SLF001 - no public way is synchronous
         assignment = subscription and subscription.assignment
-        if not assignment or tp not in assignment.tps:
-            return None
-        state = assignment.state_value(tp)
-        return state.position if state.has_valid_position else None
+        return assignment.state_value(driver.ensure_aiokafka_TP(tp)) if assignment else None
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         # committed offsets only inform lag tools, the stored positions count: stock Faust would crash here
