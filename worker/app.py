@@ -26,7 +26,7 @@ from worker.runs.app import TABLE_NAME, App, create_app
 from worker.runs.consumer import Consumer
 from worker.runs.lanes import Lanes
 from worker.runs.table import CodeTable
-from worker.runs.topic import Topic
+from worker.runs.topic import TopicReader
 from worker.settings import Settings
 from worker.watchdog import Watchdog
 from worker.web.app import create_web
@@ -67,7 +67,7 @@ def build(
     decoder = Decoder(settings.usages_topic, future_max_s=settings.future_max_s, clock=clock)
     send = _sender(app)
     metrics = Metrics(VERSION, lambda now_s: lanes.progress(now_s))  # noqa: PLW0108 - lanes are made of all this, below
-    topic = Topic(settings.bootstrap_servers, settings.usages_topic)
+    topic = TopicReader(settings.bootstrap_servers, settings.usages_topic)
     handler = handler_type(
         topic,
         partition_count,

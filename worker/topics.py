@@ -34,7 +34,7 @@ _NO_COORDINATOR_YET: Final = (
 _log: Final = structlog.get_logger("referrals")
 
 
-class Topic(NamedTuple):
+class TopicDescription(NamedTuple):
     """A topic as Kafka has it; `replicas` are those of its least replicated partition."""
 
     name: str
@@ -146,7 +146,7 @@ async def _create(admin: AIOKafkaAdminClient, topic: str, partitions: int, repli
     return True
 
 
-async def describe(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, Topic]:
+async def describe(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, TopicDescription]:
     """Return these topics as Kafka has them; what is missing is left out."""
     # only of topics that are there: a broker may create what it is asked about
     existing = set(await admin.list_topics())
@@ -162,7 +162,7 @@ async def describe(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str
                 raise for_code(code)(f"settings of topic {name!r} not told: {message}")
             configs[name] = {key: value for key, value, *_ in entries}
     return {
-        name: Topic(name, len(found), min(len(partition["replicas"]) for partition in found), configs[name])
+        name: TopicDescription(name, len(found), min(len(partition["replicas"]) for partition in found), configs[name])
         for name, found in partitions.items()
     }
 
@@ -179,7 +179,7 @@ async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str,
     return {description["topic"]: description["partitions"] for description in descriptions}
 
 
-def differences(found: Mapping[str, Topic], settings: Settings) -> Iterator[Difference]:
+def differences(found: Mapping[str, TopicDescription], settings: Settings) -> Iterator[Difference]:
     """Compare the topics that were found with what the settings want of them."""
     usages, changelog = settings.usages_topic, changelog_topic(settings.app_id)
     for name in topic_names(settings):
@@ -230,7 +230,7 @@ async def members(admin: AIOKafkaAdminClient, group: str) -> list[Member]:
             return sorted(Member(client_id, host) for _id, client_id, host, *_ in found)
 
 
-async def grow(admin: AIOKafkaAdminClient, settings: Settings, partitions: int) -> list[Topic]:
+async def grow(admin: AIOKafkaAdminClient, settings: Settings, partitions: int) -> list[TopicDescription]:
     """
     Give the usages topic, and the changelog topic beside it, more partitions; return those that grew, as they were.
 

@@ -21,7 +21,7 @@ from worker.pipeline.resume import grown, recreated
 from worker.pipeline.store import read_positions
 from worker.runs.consumer import Consumer
 from worker.runs.lanes import Lane, Lanes
-from worker.runs.topic import Topic
+from worker.runs.topic import TopicReader
 
 _LOOK_AGAIN_MAX_S: Final = 5.0
 # Faust gives up on a step of its recovery after 90 s, in silence
@@ -54,7 +54,7 @@ class Watchdog(Service):
         self,
         lanes: Lanes,
         database: Database,
-        topic: Topic,
+        topic: TopicReader,
         health: Health,
         *,
         partition_count: int,

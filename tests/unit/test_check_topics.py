@@ -5,7 +5,7 @@ import pytest
 from worker.check.finding import Finding, Level
 from worker.check.kafka import KafkaSays, check_topics
 from worker.settings import Settings
-from worker.topics import Topic, differences, topic_names
+from worker.topics import TopicDescription, differences, topic_names
 
 SETTINGS = Settings(database_url="postgresql://worker@db/referrals", partitions=8, replication_factor=-1)
 USAGES, REJECTED, CHANGELOG = topic_names(SETTINGS)
@@ -13,17 +13,17 @@ USAGES, REJECTED, CHANGELOG = topic_names(SETTINGS)
 
 def topics(
     partitions: int = 8, replicas: int = 3, in_sync: int = 2, policy: str = "delete", changelog_partitions: int = 8
-) -> dict[str, Topic]:
+) -> dict[str, TopicDescription]:
     """Return all topics, well replicated unless told otherwise; a changelog is compacted as Faust makes it."""
     configs = {"min.insync.replicas": str(in_sync), "cleanup.policy": policy, "retention.ms": "604800000"}
     return {
-        USAGES: Topic(USAGES, partitions, replicas, configs),
-        REJECTED: Topic(REJECTED, 8, replicas, configs),
-        CHANGELOG: Topic(CHANGELOG, changelog_partitions, 1, configs | {"cleanup.policy": "compact"}),
+        USAGES: TopicDescription(USAGES, partitions, replicas, configs),
+        REJECTED: TopicDescription(REJECTED, 8, replicas, configs),
+        CHANGELOG: TopicDescription(CHANGELOG, changelog_partitions, 1, configs | {"cleanup.policy": "compact"}),
     }
 
 
-def findings_of(found: dict[str, Topic], topic: str) -> list[Finding]:
+def findings_of(found: dict[str, TopicDescription], topic: str) -> list[Finding]:
     return [it for it in check_topics(KafkaSays(3, found), SETTINGS) if it.subject == f"topic {topic}"]
 
 

@@ -10,7 +10,7 @@ from worker.check.database import StoredPositions, check_database
 from worker.check.finding import Finding, Level
 from worker.check.kafka import KafkaSays, ask_kafka, check_broker, check_topics
 from worker.settings import Settings
-from worker.topics import Topic
+from worker.topics import TopicDescription
 
 _CODECS: Final = {
     "gzip": codec.has_gzip,
@@ -84,7 +84,7 @@ def _check_positions(stored: StoredPositions, kafka: KafkaSays, settings: Settin
         yield _judge_partition_count(stored.partition_counts, kafka.topics[settings.usages_topic])
 
 
-def _judge_partition_count(stored: list[int], usages: Topic) -> Finding:
+def _judge_partition_count(stored: list[int], usages: TopicDescription) -> Finding:
     subject = "positions"
     if stored == [usages.partitions]:
         return Finding(Level.OK, subject, f"belong to {usages.partitions} partitions, as the topic has")

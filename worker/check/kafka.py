@@ -7,7 +7,7 @@ from worker.check.finding import Finding, Level
 from worker.errors import BrokerUnavailableError
 from worker.runs.app import changelog_topic
 from worker.settings import Settings
-from worker.topics import Topic, describe, differences, kafka_admin, topic_names
+from worker.topics import TopicDescription, describe, differences, kafka_admin, topic_names
 
 
 @dataclass
@@ -15,7 +15,7 @@ class KafkaSays:
     """What Kafka said, once it was asked."""
 
     brokers: int = 0
-    topics: dict[str, Topic] = field(default_factory=dict)
+    topics: dict[str, TopicDescription] = field(default_factory=dict)
     failure: str | None = None
 
 
@@ -64,7 +64,7 @@ def check_topics(kafka: KafkaSays, settings: Settings) -> Iterator[Finding]:
             yield Finding(Level.OK, subject, f"{topic.partitions} partitions, {topic.replicas} replicas")
 
 
-def _check_durability(topic: Topic, settings: Settings) -> Iterator[Finding]:
+def _check_durability(topic: TopicDescription, settings: Settings) -> Iterator[Finding]:
     subject = f"topic {topic.name}"
     in_sync = int(topic.configs["min.insync.replicas"])
     command = f"`kafka-configs.sh --bootstrap-server {settings.bootstrap_servers} --alter --topic {topic.name} "

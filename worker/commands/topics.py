@@ -10,7 +10,16 @@ from worker import log
 from worker.process import EXIT_FAILURE
 from worker.settings import Settings
 from worker.startup import wait_for
-from worker.topics import CONFIGS, Topic, create_missing, describe, differences, grow, kafka_admin, topic_names
+from worker.topics import (
+    CONFIGS,
+    TopicDescription,
+    create_missing,
+    describe,
+    differences,
+    grow,
+    kafka_admin,
+    topic_names,
+)
 
 topics = typer.Typer(no_args_is_help=True, help="Make, compare and grow the topics in Kafka.")
 
@@ -20,7 +29,7 @@ def create() -> None:
     """Create the topics that are missing; what is there stays as it is."""
     settings = _load()
 
-    async def apply() -> tuple[list[str], dict[str, Topic]]:
+    async def apply() -> tuple[list[str], dict[str, TopicDescription]]:
         async with kafka_admin(settings) as admin:
             created = await create_missing(admin, settings)
             return created, await describe(admin, topic_names(settings))
@@ -38,7 +47,7 @@ def compare() -> None:
     """Show the topics, and where they differ from what the settings want; the exit code is 1 when they do."""
     settings = _load()
 
-    async def ask() -> dict[str, Topic]:
+    async def ask() -> dict[str, TopicDescription]:
         async with kafka_admin(settings) as admin:
             return await describe(admin, topic_names(settings))
 
@@ -52,7 +61,7 @@ def compare() -> None:
     typer.echo("all topics are as the settings want them")
 
 
-def _print_table(found: Mapping[str, Topic]) -> None:
+def _print_table(found: Mapping[str, TopicDescription]) -> None:
     rows = [["topic", "partitions", "replicas", *CONFIGS]]
     rows += [
         [topic.name, str(topic.partitions), str(topic.replicas), *(topic.configs[key] for key in CONFIGS)]
@@ -70,7 +79,7 @@ def grow_topics(
     """Add partitions to the usages topic while no worker runs; `referrals repair` must follow."""
     settings = _load()
 
-    async def apply() -> list[Topic]:
+    async def apply() -> list[TopicDescription]:
         async with kafka_admin(settings) as admin:
             return await grow(admin, settings, partitions)
 

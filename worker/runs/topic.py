@@ -29,7 +29,7 @@ class Bounds(NamedTuple):
     end: int
 
 
-class Topic(Service):
+class TopicReader(Service):
     """
     Answers questions about a topic; connects when it is first asked, and anew after a failure.
 
