@@ -27,7 +27,9 @@ from worker.settings import Settings
 from worker.web.app import create_web
 from worker.web.auth import Access
 from worker.web.overview import OverviewReader
+from worker.web.parts import Publishers, Readers
 from worker.web.queries import Reader
+from worker.web.stats import StatsReader
 
 PARTITIONS = 4
 
@@ -204,18 +206,16 @@ def new_app(
     database: Database, table: HandTable, health: HandHealth, topic: HandTopic, access: Access | None = None
 ) -> FastAPI:
     """Return the web application as a worker makes it."""
+    reader = Reader(database, "referral-usages")
     rejections = Rejections(database)
+    intake = UsageIntake("referral-usages", 8, decoder=Decoder("referral-usages", future_max_s=300), send=topic.send)
     return create_web(
-        Reader(database, "referral-usages"),
-        table,
-        health,
-        "1.2.3",
-        UsageIntake("referral-usages", 8, decoder=Decoder("referral-usages", future_max_s=300), send=topic.send),
-        OverviewReader(database, PARTITIONS),
-        Metrics("1.2.3", lambda _now_s: [Progress(0, 41, 1, 0.5), Progress(3, 7, None, None)]),
-        rejections=rejections,
-        republisher=Republisher(rejections, 8, topic.send),
+        Readers(reader, StatsReader(table, reader), OverviewReader(database, PARTITIONS), rejections),
+        Publishers(intake, Republisher(rejections, 8, topic.send)),
+        health=health,
+        metrics=Metrics("1.2.3", lambda _now_s: [Progress(0, 41, 1, 0.5), Progress(3, 7, None, None)]),
         access=access or Access(),
+        version="1.2.3",
     )
 
 

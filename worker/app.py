@@ -32,8 +32,10 @@ from worker.watchdog import Watchdog
 from worker.web.app import create_web
 from worker.web.auth import Access
 from worker.web.overview import OverviewReader
+from worker.web.parts import Publishers, Readers
 from worker.web.queries import Reader
 from worker.web.server import WebServer
+from worker.web.stats import StatsReader
 
 VERSION = version("referral-usage-worker")
 
@@ -98,19 +100,15 @@ def build(
         rate=metrics.rate.per_second,
         fail=lambda error: process.fail(error),  # noqa: PLW0108 - as above
     )
-    overview = OverviewReader(database, partition_count)
+    reader = Reader(database, settings.usages_topic)
     rejections = Rejections(database)
     web_app = create_web(
-        Reader(database, settings.usages_topic),
-        table,
-        health,
-        VERSION,
-        intake,
-        overview,
-        metrics,
-        rejections=rejections,
-        republisher=Republisher(rejections, partition_count, send),
+        Readers(reader, StatsReader(table, reader), OverviewReader(database, partition_count), rejections),
+        Publishers(intake, Republisher(rejections, partition_count, send)),
+        health=health,
+        metrics=metrics,
         access=Access.of(settings),
+        version=VERSION,
     )
     web = WebServer(web_app, web_socket)
     watchdog = Watchdog(

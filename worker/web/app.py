@@ -11,50 +11,30 @@ from starlette.exceptions import HTTPException
 
 from worker.errors import RecordRejectedError, UnavailableError
 from worker.metrics import Metrics
-from worker.publishing.intake import UsageIntake
-from worker.rejections import Rejections, Republisher
 from worker.web.api import create_api
 from worker.web.auth import Access, Guard
 from worker.web.headers import AnswerHeaders, add_headers, is_for_machines
-from worker.web.overview import OverviewReader
 from worker.web.pages import create_pages
+from worker.web.parts import Publishers, Readers
 from worker.web.probes import Health, create_probes
 from worker.web.problems import Failure, explain, problem_response
-from worker.web.queries import Reader
 from worker.web.rendering import Templates
 from worker.web.revalidation import Revalidation
-from worker.web.stats import HeldStats, StatsReader
 
 _STATIC: Final = Path(__file__).parent / "static"
 
 
 def create_web(
-    reader: Reader,
-    table: HeldStats,
-    health: Health,
-    version: str,
-    intake: UsageIntake,
-    overview: OverviewReader,
-    metrics: Metrics,
-    *,
-    rejections: Rejections,
-    republisher: Republisher,
-    access: Access,
+    readers: Readers, publishers: Publishers, *, health: Health, metrics: Metrics, access: Access, version: str
 ) -> FastAPI:
     """
     Return the application that a worker serves.
 
     Args:
-        reader: answers what the table does not hold.
-        table: this worker's own statistics.
         health: asked by the probes, which never wait.
-        version: shown on the pages and in the OpenAPI document.
-        intake: takes the events that are published by HTTP.
-        overview: answers for everything stored, and for all workers.
         metrics: of this worker.
-        rejections: the rows of rejects.
-        republisher: publishes them again.
         access: what is asked of those who call.
+        version: shown on the pages and in the OpenAPI document.
     """
     web = FastAPI(
         title="Referral usages",
@@ -66,12 +46,9 @@ def create_web(
         redirect_slashes=False,
     )
     templates = Templates(version)
-    stats_reader = StatsReader(table, reader)
-    web.include_router(create_api(reader, stats_reader, intake, overview, rejections, republisher))
+    web.include_router(create_api(readers, publishers))
     web.include_router(create_probes(health, metrics))
-    web.include_router(
-        create_pages(reader, stats_reader, overview, rejections, republisher, access, templates, web.openapi)
-    )
+    web.include_router(create_pages(readers, publishers.rejections, access, templates, web.openapi))
     web.mount("/static", StaticFiles(directory=_STATIC), name="static")
 
     def answer_failure(path: str, failure: Failure) -> Response:

@@ -6,9 +6,8 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from worker.rejections import Rejections, Republisher
+from worker.rejections import Republisher
 from worker.web.auth import Access
-from worker.web.overview import OverviewReader
 from worker.web.pages.code import create_code_page
 from worker.web.pages.docs import create_docs_page
 from worker.web.pages.overview import create_overview_page
@@ -16,16 +15,12 @@ from worker.web.pages.rejections import create_rejection_pages
 from worker.web.pages.search import create_search
 from worker.web.pages.user import create_user_page
 from worker.web.pages.workers import create_workers_page
-from worker.web.queries import Reader
+from worker.web.parts import Readers
 from worker.web.rendering import Templates
-from worker.web.stats import StatsReader
 
 
 def create_pages(
-    reader: Reader,
-    stats_reader: StatsReader,
-    overview_reader: OverviewReader,
-    rejections: Rejections,
+    readers: Readers,
     republisher: Republisher,
     access: Access,
     templates: Templates,
@@ -33,11 +28,11 @@ def create_pages(
 ) -> APIRouter:
     """Return the routes of the pages."""
     pages = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
-    pages.include_router(create_overview_page(overview_reader, reader, templates))
-    pages.include_router(create_search(reader, templates))
-    pages.include_router(create_code_page(stats_reader, reader, templates))
-    pages.include_router(create_user_page(reader, templates))
-    pages.include_router(create_rejection_pages(rejections, republisher, access, templates))
-    pages.include_router(create_workers_page(overview_reader, templates))
+    pages.include_router(create_overview_page(readers.overview, readers.usages, templates))
+    pages.include_router(create_search(readers.usages, templates))
+    pages.include_router(create_code_page(readers.stats, readers.usages, templates))
+    pages.include_router(create_user_page(readers.usages, templates))
+    pages.include_router(create_rejection_pages(readers.rejections, republisher, access, templates))
+    pages.include_router(create_workers_page(readers.overview, templates))
     pages.include_router(create_docs_page(templates, openapi))
     return pages
