@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from schemas.stats import CodeStats, Timeline, UsageHistory
-from worker.web.api.files import CSV, JSON, FileForm, history_file
+from worker.web.api.files import FileForm, add_files, history_file
 from worker.web.params import CodeHistoryQuery, CodeSpanQuery, CodeUuid, TimelineQuery
 from worker.web.queries import Reader
 from worker.web.stats import StatsReader
@@ -26,7 +26,9 @@ def create_codes(reader: Reader, stats_reader: StatsReader) -> APIRouter:
         """The history of a code, latest first."""
         return await reader.code_usages(code_uuid, query, query.used_by)
 
-    async def usages_file(request: Request, form: FileForm, code_uuid: str, query: CodeSpanQuery) -> Response:
+    async def export_code_usages(
+        form: FileForm, request: Request, code_uuid: CodeUuid, query: Annotated[CodeSpanQuery, Query()]
+    ) -> Response:
         return await history_file(
             request,
             form,
@@ -35,19 +37,7 @@ def create_codes(reader: Reader, stats_reader: StatsReader) -> APIRouter:
             lambda page: reader.code_usages(code_uuid, page, query.used_by),
         )
 
-    @codes.get("/usages.csv", response_class=Response, responses=CSV.described)
-    async def export_code_usages_as_csv(
-        request: Request, code_uuid: CodeUuid, query: Annotated[CodeSpanQuery, Query()]
-    ) -> Response:
-        """The whole history of a code as CSV (RFC 4180, UTF-8), latest first."""
-        return await usages_file(request, CSV, code_uuid, query)
-
-    @codes.get("/usages.json", response_class=Response, responses=JSON.described)
-    async def export_code_usages_as_json(
-        request: Request, code_uuid: CodeUuid, query: Annotated[CodeSpanQuery, Query()]
-    ) -> Response:
-        """The whole history of a code as one JSON array, latest first."""
-        return await usages_file(request, JSON, code_uuid, query)
+    add_files(codes, "/usages", export_code_usages, of="code")
 
     @codes.get("/timeline")
     async def read_code_timeline(code_uuid: CodeUuid, query: Annotated[TimelineQuery, Query()]) -> Timeline:

@@ -5,10 +5,11 @@ import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Concatenate, Final
 
-from fastapi import HTTPException, Request
+from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import TypeAdapter
 
@@ -34,6 +35,7 @@ class _Page:
 class FileForm:
     """How usages are written to a file: its head, pages with something in between, its tail."""
 
+    name: str
     extension: str
     media_type: str
     head: bytes
@@ -73,7 +75,8 @@ def _iso(date: datetime) -> str:
 
 _HEADER: Final = ",".join(Usage.model_fields) + "\r\n"
 
-CSV: Final = FileForm(
+_CSV: Final = FileForm(
+    name="CSV (RFC 4180, UTF-8)",
     extension="csv",
     media_type="text/csv; charset=utf-8",
     head=_HEADER.encode(),
@@ -83,7 +86,8 @@ CSV: Final = FileForm(
     schema={"type": "string"},
     example=_HEADER + _write_csv([Usage.model_validate(USAGE)]).decode(),
 )
-JSON: Final = FileForm(
+_JSON: Final = FileForm(
+    name="one JSON array",
     extension="json",
     media_type="application/json",
     head=b"[",
@@ -93,6 +97,27 @@ JSON: Final = FileForm(
     schema={"type": "array", "items": {"$ref": "#/components/schemas/Usage"}},
     example=[USAGE],
 )
+
+
+def add_files(
+    router: APIRouter, path: str, export: Callable[Concatenate[FileForm, ...], Awaitable[Response]], *, of: str
+) -> None:
+    """
+    Add a route for each form of a history as a file: `path` with an extension.
+
+    Args:
+        export: answers with the file; its parameters after the form are those of the routes.
+        of: whose history it is, in one word.
+    """
+    for form in (_CSV, _JSON):
+        router.add_api_route(
+            f"{path}.{form.extension}",
+            partial(export, form),
+            name=f"export_{of}_usages_as_{form.extension}",
+            description=f"The whole history of a {of} as {form.name}, latest first.",
+            response_class=Response,
+            responses=form.described,
+        )
 
 
 async def history_file(

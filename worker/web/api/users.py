@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from schemas.stats import UsageHistory, UsedCodes, UserCode
-from worker.web.api.files import CSV, JSON, FileForm, history_file
+from worker.web.api.files import FileForm, add_files, history_file
 from worker.web.params import CodeUuid, HistoryQuery, PageQuery, SpanQuery, UserUuid
 from worker.web.queries import Reader
 
@@ -20,28 +20,14 @@ def create_users(reader: Reader) -> APIRouter:
         """The history of a user, latest first."""
         return await reader.user_usages(used_by_uuid, query)
 
-    async def usages_file(request: Request, form: FileForm, used_by_uuid: str, query: SpanQuery) -> Response:
+    async def export_user_usages(
+        form: FileForm, request: Request, used_by_uuid: UserUuid, query: Annotated[SpanQuery, Query()]
+    ) -> Response:
         return await history_file(
-            request,
-            form,
-            f"usages-by-user-{used_by_uuid}",
-            query,
-            lambda page: reader.user_usages(used_by_uuid, page),
+            request, form, f"usages-by-user-{used_by_uuid}", query, lambda page: reader.user_usages(used_by_uuid, page)
         )
 
-    @users.get("/usages.csv", response_class=Response, responses=CSV.described)
-    async def export_user_usages_as_csv(
-        request: Request, used_by_uuid: UserUuid, query: Annotated[SpanQuery, Query()]
-    ) -> Response:
-        """The whole history of a user as CSV (RFC 4180, UTF-8), latest first."""
-        return await usages_file(request, CSV, used_by_uuid, query)
-
-    @users.get("/usages.json", response_class=Response, responses=JSON.described)
-    async def export_user_usages_as_json(
-        request: Request, used_by_uuid: UserUuid, query: Annotated[SpanQuery, Query()]
-    ) -> Response:
-        """The whole history of a user as one JSON array, latest first."""
-        return await usages_file(request, JSON, used_by_uuid, query)
+    add_files(users, "/usages", export_user_usages, of="user")
 
     @users.get("/codes")
     async def read_user_codes(used_by_uuid: UserUuid, query: Annotated[PageQuery, Query()]) -> UsedCodes:
