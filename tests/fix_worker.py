@@ -150,6 +150,10 @@ class WorkerProcess:
     def text(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
+    def wait_blocked(self) -> None:
+        """Wait until a run of the worker has waited for a lock in vain; it is tried again."""
+        wait_until("a run waits for a lock", lambda: "lock timeout" in self.text())
+
     def wait_hit(self) -> Hit:
         """Wait until the worker's fault has happened, and return the run that it hit."""
         found = wait_until("the fault happens", lambda: re.search(HIT_PATTERN, self.text()))
@@ -275,6 +279,13 @@ class System:
         """Return the stored position of each partition, 0 for one that was never stored."""
         stored = dict(self.conn.execute("select partition, next_offset from referral_positions").fetchall())
         return {partition: stored.get(partition, 0) for partition in range(self.partitions)}
+
+    @contextlib.contextmanager
+    def positions_locked(self) -> Iterator[None]:
+        """Hold all stored positions, so that no run of theirs is stored within the block."""
+        with psycopg.connect(self.database_url) as blocker:
+            blocker.execute("select from referral_positions for update")
+            yield
 
     def committed(self) -> dict[int, int]:
         """Return the offset of each partition that the group has committed, 0 for one that it has not."""

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import psycopg
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 from fix_worker import System
@@ -145,8 +144,7 @@ def test_repair_beside_another_lock_changes_nothing(system: System) -> None:
     system.wait_drained()
     stop(system)
     system.conn.execute(WRONG)
-    with psycopg.connect(system.database_url) as blocker:
-        blocker.execute("select from referral_positions for update")
+    with system.positions_locked():
         assert run(system, "repair").returncode == EXIT_FAILURE
     assert run(system, "verify").returncode == EXIT_FAILURE
     assert_mended(system)

@@ -4,7 +4,6 @@ import signal
 import threading
 from collections.abc import Callable
 
-import psycopg
 from fix_worker import System
 from publisher import make_events
 from waiting import wait_until
@@ -43,10 +42,9 @@ def test_rebalance_does_not_hang_behind_a_locked_database(system: System) -> Non
     """A worker whose run waits for the database gives its partitions away when another worker comes."""
     first = system.start_worker()
     first.wait_ready()
-    with psycopg.connect(system.database_url) as blocker:
-        blocker.execute("select from referral_positions for update")
+    with system.positions_locked():
         system.publisher.publish(make_events(1_000, codes=50, users=50))
-        wait_until("runs wait for the lock", lambda: "lock timeout" in first.text())
+        first.wait_blocked()
         second = system.start_worker()
         wait_until("both workers hold partitions", lambda: system.held_by(first) and system.held_by(second))
     system.wait_shared(first, second)

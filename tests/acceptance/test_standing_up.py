@@ -114,8 +114,7 @@ def test_unread_events_that_kafka_removes_under_a_worker_are_reported(system: Sy
     worker = system.start_worker()
     system.publisher.publish(make_events(400, codes=200, users=50))
     system.wait_drained()
-    with psycopg.connect(system.database_url) as blocker:
-        blocker.execute("select from referral_positions for update")
+    with system.positions_locked():
         worker.send(signal.SIGSTOP)
         system.publisher.publish(make_events(2_000, codes=200, users=50, seed=2))
         removed = remove_unread(system, admin, 20)

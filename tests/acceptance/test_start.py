@@ -4,7 +4,6 @@ import signal
 import socket
 from pathlib import Path
 
-import psycopg
 import pytest
 from command import run
 from fix_worker import System
@@ -132,10 +131,9 @@ def test_second_sigterm_ends_at_once(system: System) -> None:
     """A second SIGTERM does not wait for what the first one waits for."""
     worker = system.start_worker()
     worker.wait_ready()
-    with psycopg.connect(system.database_url) as blocker:
-        blocker.execute("select from referral_positions for update")
+    with system.positions_locked():
         system.publisher.publish(make_events(100, codes=5, users=10))
-        wait_until("a run waits for the lock", lambda: "lock timeout" in worker.text())
+        worker.wait_blocked()
         worker.send(signal.SIGTERM)
         wait_until("the worker says that it stops", lambda: worker.get("/readyz")[1]["reasons"] == ["stopping"])
         worker.send(signal.SIGTERM)
