@@ -11,7 +11,6 @@ own program, put together by its own `build()`, with these steps wrapped:
 - `none`: no step, so no signal.
 """
 
-import asyncio
 import os
 import sys
 import time
@@ -22,16 +21,15 @@ from typing import Any, Self
 
 from psycopg import AsyncConnection, AsyncCopy, AsyncCursor
 
-from worker import log
 from worker.agents import UsageRuns
 from worker.app import build
+from worker.commands.worker import run
 from worker.database import Database
 from worker.epoch import Epoch
+from worker.process import WorkerProcess
 from worker.runs.lanes import Retry
 from worker.runs.run import Run
 from worker.settings import Settings
-from worker.startup import start_up
-from worker.web.server import bind
 
 STEP, SIGNAL, RUN, CLOCK_OFF_S = sys.argv[1], *map(int, sys.argv[2:])
 
@@ -129,20 +127,17 @@ class SteppedRuns(UsageRuns):
             _run.reset(token)
 
 
-def main() -> int:
-    """Run the worker as `referrals worker` does."""
-    settings = Settings.load()
-    log.configure(settings.log_format, settings.log_level)
-    with bind(settings.web_host, settings.web_port) as web_socket:
-        partition_count = asyncio.run(start_up(settings))
-        loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(loop)
-        process = build(
-            settings, partition_count, web_socket, loop=loop,
-            clock=lambda: time.time() + CLOCK_OFF_S, database=SteppedDatabase(settings), handler_type=SteppedRuns,
-        )  # fmt: skip
-        return process.run()
+def build_faulty(settings: Settings, *args: Any, **options: Any) -> WorkerProcess:
+    """Put a worker together with its steps wrapped and its clock off."""
+    return build(
+        settings,
+        *args,
+        clock=lambda: time.time() + CLOCK_OFF_S,
+        database=SteppedDatabase(settings),
+        handler_type=SteppedRuns,
+        **options,
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(build_faulty))
