@@ -65,6 +65,14 @@ def database_url(postgres: Postgres, database: str) -> str:
 
 
 @pytest.fixture
+def sql(database_url: str) -> Iterator[psycopg.Connection]:
+    """A connection to the fresh database that is not the one under test: for the oracle, for operators and damage."""
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("set timezone = 'UTC'")
+        yield conn
+
+
+@pytest.fixture
 def migrated() -> Callable[[Postgres], str]:
     """Return the address of a new database with the schema, on a server that is the test's own."""
 

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -178,11 +178,9 @@ def announce(
 
 
 @pytest.fixture
-def rows(database_url: str) -> Iterator[Rows]:
+def rows(sql: psycopg.Connection) -> Rows:
     """The rows of the test's database."""
-    with psycopg.connect(database_url, autocommit=True) as conn:
-        conn.execute("set timezone = 'UTC'")
-        yield Rows(conn)
+    return Rows(sql)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Records of every kind through the steps of a run, on a real PostgreSQL: good ones are rows, bad ones are rejects."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 from uuid import UUID
 
@@ -73,11 +73,10 @@ HOSTILE_HEADERS = (("a\0b", b"\xff\r\n\0"), ("a\0b", None), ("", b""))
 
 
 @pytest.fixture
-def sql(database_url) -> Iterator[psycopg.Connection]:
+def sql(sql: psycopg.Connection) -> psycopg.Connection:
     """A connection for the oracle, of a database whose operator refuses one user."""
-    with psycopg.connect(database_url, autocommit=True) as conn:
-        conn.execute(f"alter table referral_usages add constraint not_poison check (used_by_uuid <> '{POISON}')")
-        yield conn
+    sql.execute(f"alter table referral_usages add constraint not_poison check (used_by_uuid <> '{POISON}')")
+    return sql
 
 
 class Broker:

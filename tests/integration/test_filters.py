@@ -1,7 +1,7 @@
 """Filling the filters from stored rows, on a real PostgreSQL, and while runs are stored."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
@@ -16,13 +16,6 @@ from worker.settings import Settings
 
 MAX_BYTES = 10_000_000
 DEADLINE_S = 30
-
-
-@pytest.fixture
-def sql(database_url) -> Iterator[psycopg.Connection]:
-    """A connection for the oracle."""
-    with psycopg.connect(database_url, autocommit=True) as conn:
-        yield conn
 
 
 @pytest.fixture

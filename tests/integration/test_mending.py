@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -32,14 +32,6 @@ def silent(step: str, done: int, total: int) -> None:
 
 async def no_members() -> list[str]:
     return []
-
-
-@pytest.fixture
-def sql(database_url) -> Iterator[psycopg.Connection]:
-    """A connection for the oracle and for damage."""
-    with psycopg.connect(database_url, autocommit=True) as conn:
-        conn.execute("set timezone = 'UTC'")
-        yield conn
 
 
 @pytest.fixture

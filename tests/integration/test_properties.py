@@ -246,14 +246,6 @@ def empty(sql: psycopg.Connection) -> None:
         sql.execute(f"delete from {table}")
 
 
-@pytest.fixture
-def sql(database_url):
-    """A connection for the oracle."""
-    with psycopg.connect(database_url, autocommit=True) as conn:
-        conn.execute("set timezone = 'UTC'")
-        yield conn
-
-
 on_one_database = settings(
     deadline=None,
     # each example empties the tables before it begins

@@ -1,6 +1,6 @@
 """Rejects on their way back through the steps of a run, on a real PostgreSQL: a retried reject moves, never doubles."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -108,13 +108,6 @@ async def open_system(database: Database, conn: psycopg.Connection, database_url
     )
     await system.runs.load(0, Epoch())
     return system
-
-
-@pytest.fixture
-def sql(database_url) -> Iterator[psycopg.Connection]:
-    """A connection for the oracle and for the operator."""
-    with psycopg.connect(database_url, autocommit=True) as conn:
-        yield conn
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -48,14 +48,6 @@ REJECTS = (
     "select id, reason, detail, value, value_bytes, key, headers, kafka_topic, kafka_partition, kafka_offset,"
     " kafka_timestamp, retried_at, attempts from referral_rejections order by kafka_partition, kafka_offset"
 )
-
-
-@pytest.fixture
-def sql(database_url) -> Iterator[psycopg.Connection]:
-    """A connection for the oracle, not the one under test."""
-    with psycopg.connect(database_url, autocommit=True) as conn:
-        conn.execute("set timezone = 'UTC'")
-        yield conn
 
 
 @pytest.fixture
