@@ -9,9 +9,12 @@ from datetime import UTC, datetime
 import httpx
 import psycopg
 import pytest
-from fix_web import new_uuid
+from fix_web import new_database, new_uuid
 from waiting import wait_until
 
+from worker.web.histories import user_history
+from worker.web.params import SpanQuery
+from worker.web.queries import Reader
 from worker.web.server import WebServer, bind
 
 CODE = "0190a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"
@@ -23,10 +26,12 @@ MANY = 200_000
 MEMORY_MAX_BYTES = 16 * 1024 * 1024  # a page is 1 MB as objects; the whole file is 30 MB, and far more as objects
 HISTORY = "select uuid::text from referral_usages where {} order by date_used desc, referral_usages.uuid desc"
 
-AT_WORK = (
+SESSIONS = (
     "select count(*) from pg_stat_activity where datname = current_database()"
-    " and application_name like 'referrals-reader%%' and (state <> 'idle' or xact_start is not null)"
+    " and application_name like 'referrals-reader%%'"
 )
+AT_WORK = f"{SESSIONS} and (state <> 'idle' or xact_start is not null)"
+ROWS_READ = "select seq_tup_read + idx_tup_fetch from pg_stat_user_tables where relname = 'referral_usages'"
 
 
 class SlowClient:
@@ -133,7 +138,8 @@ async def test_files_have_a_name_and_a_type(web, rows, path, what, extension, me
     assert bool(answer.content) is (method == "GET")
 
 
-async def test_file_takes_constant_memory_and_holds_no_connection(web_app, rows):
+@pytest.mark.parametrize("path", [CODE_PATH, USER_PATH])
+async def test_file_takes_bounded_memory_and_holds_no_connection(web_app, rows, path):
     """
     A file is sent while it is read: no session works while the client is slow, and memory stays below a bound.
 
@@ -142,7 +148,7 @@ async def test_file_takes_constant_memory_and_holds_no_connection(web_app, rows)
     rows.fill(MANY, CODE, USER, START)
     tracemalloc.start()
     try:
-        async with SlowClient(web_app, f"{CODE_PATH}.csv") as client:
+        async with SlowClient(web_app, f"{path}.csv") as client:
             lines = 0
             while (part := await client.take()) is not None:
                 lines += part.count(b"\r\n")
@@ -152,7 +158,7 @@ async def test_file_takes_constant_memory_and_holds_no_connection(web_app, rows)
     assert (client.status, lines) == (200, MANY + 1)
     assert peak_bytes < MEMORY_MAX_BYTES
 
-    async with SlowClient(web_app, f"{CODE_PATH}.csv") as client:
+    async with SlowClient(web_app, f"{path}.csv") as client:
         lines = (await client.take()).count(b"\r\n")
         # in a thread: a statement whose answer this loop does not take would never end
         await asyncio.to_thread(wait_until, "no session is at work", lambda: rows.ask(AT_WORK) == [(0,)])
@@ -160,6 +166,43 @@ async def test_file_takes_constant_memory_and_holds_no_connection(web_app, rows)
         while (part := await client.take()) is not None:
             lines += part.count(b"\r\n")
     assert 1000 < lines < 20_000
+
+
+@pytest.mark.parametrize("code", [None, CODE])
+async def test_history_of_a_user_is_read_in_portions(database_url, rows, code):
+    """Whatever is sorted at once, every usage comes once and in order, but for those that are deleted on the way."""
+    rows.fill(100, CODE, USER, START)
+    rows.fill(50, new_uuid(), USER, START)
+    rows.fill(50, CODE, new_uuid(), START)
+    where = "used_by_uuid = %s" if code is None else "used_by_uuid = %s and code_uuid = %s"
+    expected = [uuid for (uuid,) in rows.ask(HISTORY.format(where), USER, *filter(None, [code]))]
+    async with new_database(database_url) as database:
+        reader = Reader(database, "referral-usages")
+        for portion, page in ((7, 3), (10, 10), (100, 30), (150, 50), (1000, 1000)):
+            sizes = {"portion_usages": portion, "page_usages": page}
+            found = [usages async for usages in user_history(reader, USER, SpanQuery(), code, **sizes)]
+            assert [usage.uuid for usages in found for usage in usages] == expected
+        pages = user_history(reader, USER, SpanQuery(), code, portion_usages=20, page_usages=5)
+        found = [usage.uuid for usage in await anext(pages)]
+        gone = expected[8:60]
+        rows.ask("delete from referral_usages where uuid = any (%s::uuid[]) returning uuid", gone)
+        found += [usage.uuid async for usages in pages for usage in usages]
+    assert found == [uuid for uuid in expected if uuid not in gone]
+
+
+@pytest.mark.parametrize("code", [None, CODE])
+async def test_file_of_a_user_reads_each_usage_twice_at_most(database_url, rows, code):
+    """A user's usages are not sorted for each page: each is read once in search of the order, and once to be sent."""
+    count = 20_000
+    rows.fill(count, CODE, USER, START)
+    rows.fill(10 * count, new_uuid(), new_uuid(), START)
+    before = rows.ask(ROWS_READ)
+    async with new_database(database_url) as database:
+        pages = user_history(Reader(database, "referral-usages"), USER, SpanQuery(), code)
+        assert sum([len(usages) async for usages in pages]) == count
+    # a session tells what it has read when it ends
+    await asyncio.to_thread(wait_until, "the sessions have ended", lambda: rows.ask(SESSIONS) == [(0,)])
+    assert rows.ask(ROWS_READ)[0][0] - before[0][0] == 2 * count
 
 
 async def test_file_that_cannot_be_read_is_a_problem(web, rows, database_url):

@@ -47,6 +47,41 @@ where used_by_uuid = %(used_by_uuid)s
 order by date_used desc, uuid desc
 limit %(count)s;
 
+-- read_user_usage_uuids -- of a page of a user's history the UUIDs alone, as one text of bytes
+select coalesce(string_agg(uuid_send(uuid), '' order by date_used desc, uuid desc), '') as uuids
+from (
+    select uuid, date_used
+    from referral_usages
+    where used_by_uuid = %(used_by_uuid)s
+        and date_used >= %(start)s
+        and (date_used, uuid) < (%(before)s, %(before_uuid)s)
+    order by date_used desc, uuid desc
+    limit %(count)s
+) as page;
+
+-- read_user_usage_uuids_of_code -- the same of one code
+select coalesce(string_agg(uuid_send(uuid), '' order by date_used desc, uuid desc), '') as uuids
+from (
+    select uuid, date_used
+    from (
+        select uuid, date_used
+        from referral_usages
+        where used_by_uuid = %(used_by_uuid)s
+            and code_uuid = %(code_uuid)s
+        offset 0 -- as in read_code_usages_of_user
+    ) as used
+    where date_used >= %(start)s
+        and (date_used, uuid) < (%(before)s, %(before_uuid)s)
+    order by date_used desc, uuid desc
+    limit %(count)s
+) as page;
+
+-- read_usages -- usages by their UUIDs, latest first
+select uuid, code_uuid, used_by_uuid, date_used, first_use
+from referral_usages
+where uuid = any (%(uuids)s)
+order by date_used desc, uuid desc;
+
 -- read_user_code -- whether a user has used a code, how often and when, by referral_usages_user
 select count(*) as uses, min(date_used) as first_used, max(date_used) as last_used
 from referral_usages

@@ -1,8 +1,10 @@
 """What readers ask of PostgreSQL: one named statement each, answered as models of `schemas.stats`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
+from uuid import UUID
 
 from psycopg.rows import class_row
 from pydantic import BaseModel
@@ -40,7 +42,7 @@ class _UserCodeRow(BaseModel):
 
 
 class HistoryPage(Protocol):
-    """Which part of a history: what callers ask for, and what a file takes at a time."""
+    """Which part of a history is asked for."""
 
     @property
     def start(self) -> datetime:
@@ -53,6 +55,15 @@ class HistoryPage(Protocol):
     @property
     def limit(self) -> int:
         """The most usages wanted."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part of a history that a page shows, or that a file takes at a time."""
+
+    start: datetime
+    before: Position
+    limit: int
 
 
 class Buckets(Protocol):
@@ -132,6 +143,20 @@ class Reader:
         """Return a page of a user's history."""
         return await self._history("read_user_usages", {"used_by_uuid": used_by_uuid}, query)
 
+    async def user_usage_uuids(self, used_by_uuid: str, query: HistoryPage, code_uuid: str | None = None) -> bytes:
+        """Return the UUIDs of a page of a user's history, of one code when it is given: 16 bytes each, in order."""
+        name, params = "read_user_usage_uuids", {"used_by_uuid": used_by_uuid}
+        if code_uuid is not None:
+            name, params = "read_user_usage_uuids_of_code", {**params, "code_uuid": code_uuid}
+        async with self._database.reading() as conn, conn.cursor(binary=True) as cursor:
+            await cursor.execute(queries[name], {**params, **_page(query, query.limit)})
+            (uuids,) = await cursor.fetchone() or (b"",)
+            return bytes(uuids)
+
+    async def usages(self, uuids: Sequence[UUID]) -> list[Usage]:
+        """Return these usages, latest first; one that is not stored is left out."""
+        return await self._fetch("read_usages", {"uuids": uuids}, Usage)
+
     async def user_codes(self, used_by_uuid: str, query: PageQuery) -> UsedCodes:
         """Return a page of the codes that a user has used."""
         before, before_uuid = query.before
@@ -153,9 +178,7 @@ class Reader:
 
     async def _history(self, name: str, params: Mapping[str, object], query: HistoryPage) -> UsageHistory:
         # one more than the page holds tells whether there is another
-        before, before_uuid = query.before
-        bounds = {"start": query.start, "before": before, "before_uuid": before_uuid, "count": query.limit + 1}
-        found = await self._fetch(name, {**params, **bounds}, Usage)
+        found = await self._fetch(name, {**params, **_page(query, query.limit + 1)}, Usage)
         items, next_cursor = _cut(found, query.limit, lambda usage: Position(usage.date_used, usage.uuid))
         return UsageHistory(items=items, next_cursor=next_cursor)
 
@@ -167,6 +190,11 @@ class Reader:
 
 def _bounds(query: Buckets) -> dict[str, object]:
     return {"first_bucket": query.first_bucket, "width": query.width, "start": query.start, "to": query.to}
+
+
+def _page(query: HistoryPage, count: int) -> dict[str, object]:
+    before, before_uuid = query.before
+    return {"start": query.start, "before": before, "before_uuid": before_uuid, "count": count}
 
 
 def _cut(found: list[Model], limit: int, place: Callable[[Model], Position]) -> tuple[list[Model], str | None]:

@@ -7,6 +7,7 @@ from fastapi.responses import Response
 
 from schemas.stats import CodeStats, Timeline, UsageHistory
 from worker.web.api.files import FileForm, add_files, history_file
+from worker.web.histories import code_history, user_history
 from worker.web.params import CodeHistoryQuery, CodeSpanQuery, CodeUuid, TimelineQuery
 from worker.web.queries import Reader
 from worker.web.stats import StatsReader
@@ -29,13 +30,11 @@ def create_codes(reader: Reader, stats_reader: StatsReader) -> APIRouter:
     async def export_code_usages(
         form: FileForm, request: Request, code_uuid: CodeUuid, query: Annotated[CodeSpanQuery, Query()]
     ) -> Response:
-        return await history_file(
-            request,
-            form,
-            f"usages-of-code-{code_uuid}",
-            query,
-            lambda page: reader.code_usages(code_uuid, page, query.used_by),
-        )
+        if query.used_by is None:
+            pages = code_history(reader, code_uuid, query)
+        else:
+            pages = user_history(reader, query.used_by, query, code_uuid)
+        return await history_file(request, form, f"usages-of-code-{code_uuid}", pages)
 
     add_files(codes, "/usages", export_code_usages, of="code")
 

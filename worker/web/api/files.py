@@ -1,4 +1,4 @@
-"""Histories as files, CSV or JSON: read page by page and sent as they are read, in constant memory."""
+"""Histories as files, CSV or JSON, sent page by page as they are read."""
 
 import csv
 import io
@@ -13,22 +13,10 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import TypeAdapter
 
-from schemas.stats import USAGE, Usage, UsageHistory
-from worker.web.cursor import Position
-from worker.web.params import SpanQuery
+from schemas.stats import USAGE, Usage
 from worker.web.problems import described
-from worker.web.queries import HistoryPage
 
-# the worker's loop writes a page in some 20 ms, between which it does its other work
-_PAGE_USAGES: Final = 2000
 _USAGES: Final = TypeAdapter(list[Usage])
-
-
-@dataclass(frozen=True)
-class _Page:
-    start: datetime
-    before: Position
-    limit: int = _PAGE_USAGES
 
 
 @dataclass(frozen=True)
@@ -120,17 +108,15 @@ def add_files(
         )
 
 
-async def history_file(
-    request: Request, form: FileForm, name: str, span: SpanQuery, read: Callable[[HistoryPage], Awaitable[UsageHistory]]
-) -> Response:
+async def history_file(request: Request, form: FileForm, name: str, pages: AsyncIterator[list[Usage]]) -> Response:
     """
     Return the answer that sends a whole history, read in pages as the caller takes them.
 
-    No connection is held between two pages. A failure breaks the connection, which HTTP/1.1 tells from an end.
+    A failure breaks the connection, which HTTP/1.1 tells from an end.
 
     Args:
         name: of the file, without its extension.
-        read: reads one page.
+        pages: of `worker.web.histories`.
     Raises:
         StoreUnavailableError: the first page could not be read; nothing was sent.
         HTTPException: the caller speaks HTTP/1.0, to which a broken connection is the end of the file.
@@ -141,21 +127,15 @@ async def history_file(
             "files are sent over HTTP/1.1 and later alone, where a file that was cut short cannot be taken for a whole "
             "one; of a proxy in between, raise the version that it speaks to this server",
         )
-    page = _Page(span.start, span.end)
-    first = await read(page)
+    first: list[Usage] = await anext(pages, [])
     headers = {"Content-Disposition": f'attachment; filename="{name}.{form.extension}"'}
     # of HEAD the rest would be read for nobody
-    parts = () if "is_head" in request.scope else _parts(form, page.start, first, read)
+    parts = () if "is_head" in request.scope else _parts(form, first, pages)
     return StreamingResponse(parts, headers=headers, media_type=form.media_type)
 
 
-async def _parts(
-    form: FileForm, start: datetime, history: UsageHistory, read: Callable[[HistoryPage], Awaitable[UsageHistory]]
-) -> AsyncIterator[bytes]:
-    yield form.head + form.write(history.items)
-    while history.next_cursor is not None:
-        last = history.items[-1]
-        history = await read(_Page(start, Position(last.date_used, last.uuid)))
-        if history.items:
-            yield form.between + form.write(history.items)
+async def _parts(form: FileForm, first: list[Usage], pages: AsyncIterator[list[Usage]]) -> AsyncIterator[bytes]:
+    yield form.head + form.write(first)
+    async for page in pages:
+        yield form.between + form.write(page)
     yield form.tail

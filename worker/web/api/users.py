@@ -7,6 +7,7 @@ from fastapi.responses import Response
 
 from schemas.stats import UsageHistory, UsedCodes, UserCode
 from worker.web.api.files import FileForm, add_files, history_file
+from worker.web.histories import user_history
 from worker.web.params import CodeUuid, HistoryQuery, PageQuery, SpanQuery, UserUuid
 from worker.web.queries import Reader
 
@@ -23,9 +24,8 @@ def create_users(reader: Reader) -> APIRouter:
     async def export_user_usages(
         form: FileForm, request: Request, used_by_uuid: UserUuid, query: Annotated[SpanQuery, Query()]
     ) -> Response:
-        return await history_file(
-            request, form, f"usages-by-user-{used_by_uuid}", query, lambda page: reader.user_usages(used_by_uuid, page)
-        )
+        pages = user_history(reader, used_by_uuid, query)
+        return await history_file(request, form, f"usages-by-user-{used_by_uuid}", pages)
 
     add_files(users, "/usages", export_user_usages, of="user")
 

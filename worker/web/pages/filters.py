@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from worker.web.cursor import Position, read_cursor
 from worker.web.params import EARLIEST, LATEST, LIMIT_DEFAULT, Bucket, Cursor, UuidParam, explaining, refuse
+from worker.web.queries import Part
 
 BARS_MAX: Final = 200
 _HOUR: Final = timedelta(hours=1)
@@ -62,15 +63,6 @@ class Span:
     def bucket(self) -> Bucket:
         """The bucket that it has, of those."""
         return Bucket.HOUR if self.width == _HOUR else Bucket.DAY
-
-
-@dataclass(frozen=True)
-class Part:
-    """Which part of a history a page shows."""
-
-    start: datetime
-    before: Position
-    limit: int = LIMIT_DEFAULT
 
 
 def _check_day(value: object) -> object:
@@ -153,7 +145,8 @@ class HistoryFilters(Filters):
     def part(self) -> Part:
         """The part of the history."""
         end = Position.at(self.to or LATEST)
-        return Part(self.start or EARLIEST, end if self.cursor is None else min(end, read_cursor(self.cursor)))
+        before = end if self.cursor is None else min(end, read_cursor(self.cursor))
+        return Part(self.start or EARLIEST, before, LIMIT_DEFAULT)
 
     @property
     def exported(self) -> dict[str, object]:
