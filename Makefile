@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTS := tests/unit tests/integration tests/acceptance
+# tests wait more than they work; each process brings its own Kafka and PostgreSQL
+PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-faults test-browser bench lint lock clean
@@ -15,7 +17,7 @@ demo: $(INSTALLED) ## Run Kafka, PostgreSQL, sample events and a worker (FRESH=1
 	@exec $(BIN)/python -m sandbox
 
 test: lint ## Lint, types, unit, integration and quick acceptance tests
-	$(BIN)/pytest $(TESTS)
+	$(BIN)/pytest --numprocesses $(PROCESSES) --dist worksteal $(TESTS)
 
 test-faults: $(INSTALLED) ## Kill, freeze, cut and refuse under load, and see that every record counts once (takes minutes)
 	$(BIN)/pytest tests/faults

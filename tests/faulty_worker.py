@@ -1,13 +1,15 @@
 """
 A worker with a fault: `faulty_worker.py STEP SIGNAL RUN CLOCK_OFF_S`.
 
-It sends itself a signal at a chosen step of one of its runs, or its clock is so many seconds ahead. It is the worker's
-own program, put together by its own `build()`, with these steps wrapped:
+It sends itself a signal at a chosen step of one of its runs, its clock is so many seconds ahead, or its recovery ends
+in silence. It is the worker's own program, put together by its own `build()`, with these steps wrapped:
 
 - `in-copy`: half of the run's rows are sent;
 - `before-commit`: everything is written, the transaction is open and idle;
 - `after-commit`: the transaction is committed, the table does not show it;
 - `after-show`: the table shows it, the offset is not committed;
+- `recovery`: no signal, but Faust waits for no answer of Kafka in its recovery, so that every broker is too slow, and
+  the worker waits for the recovery only `RECOVERY_TIMEOUT_S`;
 - `none`: no step, so no signal.
 """
 
@@ -19,8 +21,10 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, Self
 
+import faust
 from psycopg import AsyncConnection, AsyncCopy, AsyncCursor
 
+from worker import watchdog
 from worker.agents import UsageRuns
 from worker.app import build
 from worker.commands.worker import run
@@ -32,6 +36,7 @@ from worker.runs.run import Run
 from worker.settings import Settings
 
 STEP, SIGNAL, RUN, CLOCK_OFF_S = sys.argv[1], *map(int, sys.argv[2:])
+RECOVERY_TIMEOUT_S = 1.0
 
 _run: ContextVar[Run | None] = ContextVar("run", default=None)
 _reached = 0
@@ -127,16 +132,25 @@ class SteppedRuns(UsageRuns):
             _run.reset(token)
 
 
+async def wait_for_nothing(app: faust.App, *_revoked: Any, **_options: Any) -> None:
+    """Have Faust give up on the recovery that follows."""
+    app.conf.broker_request_timeout = 0
+
+
 def build_faulty(settings: Settings, *args: Any, **options: Any) -> WorkerProcess:
     """Put a worker together with its steps wrapped and its clock off."""
-    return build(
+    process = build(
         settings,
         *args,
         clock=lambda: time.time() + CLOCK_OFF_S,
         database=SteppedDatabase(settings),
         handler_type=SteppedRuns,
+        recovery_timeout_s=RECOVERY_TIMEOUT_S if STEP == "recovery" else watchdog.RECOVERY_TIMEOUT_S,
         **options,
     )
+    if STEP == "recovery":
+        process.app.on_partitions_revoked.connect(wait_for_nothing)
+    return process
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 The fault bench: a load, a fault in the middle of it, and what must be true at the end.
 
 A case samples the group's committed offsets all the time, insists that records flowed, and leaves a line in the report
-that ends the run; `--fault-report FILE` writes the report as JSON as well.
+that ends the run; `--fault-report FILE` writes the report as JSON as well. The line is part of the test's result, so it
+reaches the report from whichever process ran the test.
 """
 
 import json
@@ -31,7 +32,7 @@ MEMORY_GOAL_MB = 400
 
 _SAMPLE_EVERY_S = 0.1
 _ANSWER_TIMEOUT_S = 2
-_ROWS = pytest.StashKey["list[Row]"]()
+_ROW_PROPERTY = "fault"
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class Sampler(threading.Thread):
 class Case:
     """One fault under load."""
 
-    def __init__(self, name: str, system: System, report: list[Row]) -> None:
+    def __init__(self, name: str, system: System, report: Callable[[Row], None]) -> None:
         self._name = name
         self._system = system
         self._report = report
@@ -225,7 +226,7 @@ class Case:
             recovery_s=round(caught_up_at - self._healed_at, 1),
             memory_mb=sampler.memory_mb,
         )
-        self._report.append(row)
+        self._report(row)
         return row
 
     def close(self) -> None:
@@ -241,8 +242,11 @@ def new_case(request: pytest.FixtureRequest) -> Iterator[NewCase]:
     """Begin to watch a system, whose workers may be started before or after."""
     made: list[Case] = []
 
+    def report(row: Row) -> None:
+        request.node.user_properties.append((_ROW_PROPERTY, asdict(row)))
+
     def make(system: System) -> Case:
-        made.append(Case(request.node.name.removeprefix("test_"), system, request.config.stash[_ROWS]))
+        made.append(Case(request.node.name.removeprefix("test_"), system, report))
         return made[-1]
 
     yield make
@@ -255,14 +259,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fault-report", type=Path, metavar="FILE", help="write the fault cases' report there, as JSON")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Begin the report."""
-    config.stash[_ROWS] = []
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print a line for each fault case that passed, and mark what misses its goal."""
-    rows = sorted(config.stash[_ROWS], key=lambda row: row.case)
+    results = [dict(result.user_properties) for result in terminalreporter.getreports("passed")]
+    rows = sorted((Row(**told[_ROW_PROPERTY]) for told in results if _ROW_PROPERTY in told), key=lambda row: row.case)
     if path := config.getoption("--fault-report"):
         path.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
     if not rows:

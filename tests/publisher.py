@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from uuid import UUID, uuid4, uuid5
 
@@ -141,6 +141,10 @@ def make_events(count: int, *, codes: int, users: int, repeated: float = 0.0, se
     Args:
         repeated: the share of events that repeat the `event_id` (and code) of an earlier one, with another user.
     """
+    return list(_generate_events(count, codes, users, repeated, seed))
+
+
+def _generate_events(count: int, codes: int, users: int, repeated: float, seed: int) -> Iterator[UsageEvent]:
     chance = random.Random(seed)
     code_uuids = [str(uuid4()) for _ in range(codes)]
     user_uuids = [str(uuid4()) for _ in range(users)]
@@ -158,12 +162,14 @@ def make_events(count: int, *, codes: int, users: int, repeated: float = 0.0, se
                 event_id=earlier.event_id if earlier else (str(uuid4()) if number % 2 else f"order {number}"),
             )
         )
-    return events
+        yield events[-1]
 
 
-def make_load(count: int, *, seed: int = 1) -> list[UsageEvent | bytes]:
-    """Make a load as it comes: most records are usages, one of 50 repeats an `event_id`, one of 200 is a reject."""
-    records: list[UsageEvent | bytes] = [*make_events(count, codes=100, users=1_000, repeated=0.02, seed=seed)]
-    return [
-        f"no usage {seed} {number}".encode() if number % 200 == 7 else record for number, record in enumerate(records)
-    ]
+def make_load(count: int, *, seed: int = 1) -> Iterator[UsageEvent | bytes]:
+    """
+    Make a load as it comes: most records are usages, one of 50 repeats an `event_id`, one of 200 is a reject.
+
+    Each record is made when it is asked for: most loads are much longer than what is published of them.
+    """
+    for number, event in enumerate(_generate_events(count, 100, 1_000, 0.02, seed)):
+        yield f"no usage {seed} {number}".encode() if number % 200 == 7 else event

@@ -28,7 +28,7 @@ from worker.runs.lanes import Lanes
 from worker.runs.table import CodeTable
 from worker.runs.topic import TopicReader
 from worker.settings import Settings
-from worker.watchdog import Watchdog
+from worker.watchdog import RECOVERY_TIMEOUT_S, Watchdog
 from worker.web.app import create_web
 from worker.web.auth import Access
 from worker.web.overview import OverviewReader
@@ -49,6 +49,7 @@ def build(
     clock: Callable[[], float] = time.time,
     database: Database | None = None,
     handler_type: type[UsageRuns] = UsageRuns,
+    recovery_timeout_s: float = RECOVERY_TIMEOUT_S,
 ) -> WorkerProcess:
     """
     Put a worker together, without connecting to anything.
@@ -59,6 +60,7 @@ def build(
         clock: the present in seconds since 1970.
         database: by default that of the settings.
         handler_type: what takes runs through their steps.
+        recovery_timeout_s: after which Faust's recovery is taken to have ended in silence, and the process stops.
     """
     app = create_app(settings, partition_count)
     table = cast(
@@ -115,7 +117,7 @@ def build(
         lanes, database, topic, health,
         partition_count=partition_count,
         consumer=lambda: cast("Consumer", app.consumer),
-        stall_timeout_s=settings.stall_timeout_s,
+        stall_timeout_s=settings.stall_timeout_s, recovery_timeout_s=recovery_timeout_s,
     )  # fmt: skip
     process = WorkerProcess(
         app,

@@ -24,8 +24,8 @@ from worker.runs.lanes import Lane, Lanes
 from worker.runs.topic import TopicReader
 
 _LOOK_AGAIN_MAX_S: Final = 5.0
-# Faust gives up on a step of its recovery after 90 s, in silence
-_RECOVERY_MAX_S: Final = 120.0
+RECOVERY_TIMEOUT_S: Final = 120.0
+"""How long Faust's recovery may take: Faust gives up on a step of it after 90 s, in silence."""
 
 _log: Final = structlog.get_logger("referrals")
 
@@ -46,6 +46,7 @@ class Watchdog(Service):
     Args:
         consumer: returns Faust's consumer, which is there once the worker has started.
         stall_timeout_s: how long a partition with something to read may stand still.
+        recovery_timeout_s: how long after an assignment Faust's recovery may come to its end.
     """
 
     abstract = False
@@ -60,6 +61,7 @@ class Watchdog(Service):
         partition_count: int,
         consumer: Callable[[], Consumer],
         stall_timeout_s: float,
+        recovery_timeout_s: float,
     ) -> None:
         super().__init__()
         self._lanes = lanes
@@ -69,6 +71,7 @@ class Watchdog(Service):
         self._partition_count = partition_count
         self._consumer = consumer
         self._stall_timeout_s = stall_timeout_s
+        self._recovery_timeout_s = recovery_timeout_s
         self._look_again_s = min(_LOOK_AGAIN_MAX_S, stall_timeout_s / 4)
         self._standing: dict[TP, _Standing] = {}
         self._unassigned_since: float | None = None
@@ -127,11 +130,11 @@ class Watchdog(Service):
         now = time.monotonic()
         if self._unassigned_since is None:
             self._unassigned_since = now
-        elif now - self._unassigned_since > _RECOVERY_MAX_S:
+        elif now - self._unassigned_since > self._recovery_timeout_s:
             self._lanes.fail(
                 StuckError(
-                    f"partitions were assigned {_RECOVERY_MAX_S:g} s ago, and Faust's recovery has not come to an end: "
-                    f"it has given up in silence, on a broker that was slow"
+                    f"partitions were assigned {self._recovery_timeout_s:g} s ago, and Faust's recovery has not come "
+                    f"to an end: it has given up in silence, on a broker that was slow"
                 )
             )
 

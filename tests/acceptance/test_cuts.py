@@ -13,6 +13,11 @@ CUTS = 10
 EVENTS = 5_000
 
 
+def start_behind(proxy: Proxy, server: Postgres, system: System) -> None:
+    """Start a worker whose connections go through the proxy, with short pauses between its tries."""
+    system.start_worker(database_url=server.tcp_url("referrals", port=proxy.port), retry_max_s=0.5).wait_ready()
+
+
 @pytest.mark.parametrize("moment", ["copy", "commit"])
 def test_connection_cut_within_a_run_loses_and_doubles_nothing(
     own_system: System,
@@ -23,7 +28,7 @@ def test_connection_cut_within_a_run_loses_and_doubles_nothing(
 ) -> None:
     """A connection that breaks in the middle of the rows, or after COMMIT and before its answer, is only a retry."""
     system, case = own_system, new_case(own_system)
-    system.start_worker(database_url=own_postgres.tcp_url("referrals", port=proxy.port)).wait_ready()
+    start_behind(proxy, own_postgres, system)
     with case.load(1_500):
         case.strike()
         proxy.to_cut[moment] = CUTS
@@ -55,7 +60,7 @@ def test_one_row_refused_among_thousands_is_the_only_reject(
     case.strike()
     if has_outage:
         proxy.to_cut["copy"] = CUTS
-    system.start_worker(database_url=own_postgres.tcp_url("referrals", port=proxy.port)).wait_ready()
+    start_behind(proxy, own_postgres, system)
     wait_until("connections are cut", lambda: proxy.to_cut["copy"] == 0)
     assert proxy.cuts["copy"] == (CUTS if has_outage else 0)
     case.heal()

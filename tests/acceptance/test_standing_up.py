@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from fix_kafka import read_topic
-from fix_worker import System, WorkerProcess
+from fix_worker import Fault, System, WorkerProcess
 from oracle import stored_uuids
 from publisher import identity, make_events
 from waiting import wait_until
@@ -71,6 +71,18 @@ def test_topic_created_anew_under_a_worker_stops_it(system: System, admin: Admin
     assert worker.wait() == EXIT_FAILURE
     assert "referrals repair --topic-recreated" in worker.text()
     assert system.row_count() == 1_000
+
+
+def test_recovery_that_ends_in_silence_ends_the_process(system: System) -> None:
+    """A worker whose recovery Faust gave up, on a broker that was slow, says so and makes room for a new process."""
+    worker = system.start_worker(Fault("recovery"), stall_timeout_s=1)
+    assert worker.wait() == EXIT_FAILURE
+    assert "Faust's recovery has not come to an end" in worker.text()
+    assert "partition loaded" not in worker.text()
+    system.publisher.publish(make_events(300, codes=20, users=20))
+    system.start_worker().wait_ready()
+    system.wait_drained()
+    system.assert_exact()
 
 
 def remove_unread(system: System, admin: AdminClient, count: int) -> set[UUID]:

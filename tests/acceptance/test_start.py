@@ -151,6 +151,8 @@ def test_failure_that_no_retry_mends_ends_the_process(system: System) -> None:
     system.publisher.publish(make_events(100, codes=5, users=10))
     assert worker.wait() == EXIT_FAILURE
     assert 'column "first_use" of relation "referral_usages" does not exist' in worker.text()
+    # the runs that met it will never be finished
+    assert "not finished in time" not in worker.text()
     assert system.row_count() == 0
     system.conn.execute("alter table referral_usages rename column first_usage to first_use")
     system.start_worker().wait_ready()

@@ -102,7 +102,7 @@ async def test_filling_goes_on_after_an_outage(sql, conn, filters):
     await lane.load(conn)
     pair_filter = filters.open(0, lane.held.stats)
     ended = 0
-    while pair_filter.is_filling and ended < 20:
+    while pair_filter.is_filling and ended < 5:
         ended += sql.execute(
             "select count(pg_terminate_backend(pid)) from pg_stat_activity"
             " where datname = current_database() and application_name like 'referrals-reader%'"

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from worker.process import EXIT_FAILURE
 
 PARTITIONS = 3
 TIMEOUT_S = 120
+SLICE_S = 0.05
 CODE = "7f0c8d9e-3b1a-4c62-9d55-0a1b2c3d4e5f"
 USER = "0d4f6a52-8c1e-4f7b-a3d2-6e5b4c3a2f10"
 
@@ -162,13 +164,27 @@ def test_missing_broker_is_one_clear_line(publish: Publish) -> None:
     assert publish.servers in said.err[0]
 
 
+def freeze_midway(publish: Publish, process: subprocess.Popen) -> None:
+    """Let the command publish something, and freeze it long before it has published all."""
+
+    def has_published() -> bool:
+        # in slices: a file is published sooner than a busy machine finds the time to look
+        process.send_signal(signal.SIGCONT)
+        time.sleep(SLICE_S)
+        process.send_signal(signal.SIGSTOP)
+        return sum(publish.ends().values()) > 0
+
+    wait_until("something is published", has_published)
+
+
 def test_interruption_says_where_to_go_on_and_nothing_is_lost(publish: Publish, tmp_path: Path) -> None:
     """Interrupted by Ctrl-C, it names the line to go on with; from there on, every event is on the topic."""
     events = make_events(60_000, codes=50, users=100)
     path = write_ndjson(tmp_path / "events.ndjson", events)
     with publish.start(path) as process:
-        wait_until("something is published", lambda: sum(publish.ends().values()))
+        freeze_midway(publish, process)
         process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
         out, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == EXIT_FAILURE, (out, err)
     lines = err.decode().splitlines()
@@ -192,8 +208,9 @@ def test_broker_that_dies_midway_is_told_within_a_bounded_time(tmp_path: Path) -
         events = make_events(60_000, codes=50, users=100)
         path = write_ndjson(tmp_path / "events.ndjson", events)
         with publish.start(path) as process:
-            wait_until("something is published", lambda: sum(publish.ends().values()))
+            freeze_midway(publish, process)
             broker.kill()
+            process.send_signal(signal.SIGCONT)
             _, err = process.communicate(timeout=TIMEOUT_S)
         assert process.returncode == EXIT_FAILURE
         lines = err.decode().splitlines()

@@ -47,7 +47,7 @@ def own_kafka(tmp_path: Path) -> Iterator[Kafka]:
     """A broker of the test's own, to kill."""
     broker = Kafka(tmp_path / "kafka")
     yield broker
-    broker.stop()
+    broker.kill()
 
 
 @pytest.fixture
@@ -180,6 +180,16 @@ def test_postgres_over_tcp_wants_its_password(postgres: Postgres) -> None:
         assert connection.info.host == "127.0.0.1"
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(host="127.0.0.1", port=postgres.tcp_port, user="postgres", password="wrong")
+
+
+def test_free_port_is_given_once() -> None:
+    """A port that was chosen is nobody else's, in this process and in others, long before a server listens there."""
+    port = ports.free_port()
+    ask = "import sys; from sandbox.ports import free_port; print(free_port(int(sys.argv[1])))"
+    asked = subprocess.run([sys.executable, "-c", ask, str(port)], cwd=PROJECT, capture_output=True, check=True)
+    assert ports.is_free(port)
+    assert int(asked.stdout) != port
+    assert ports.free_port(port) != port
 
 
 def test_postgres_creates_a_database_once(postgres: Postgres) -> None:

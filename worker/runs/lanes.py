@@ -83,6 +83,11 @@ class Lane:
         """Whether every run delivered is finished."""
         return self._unfinished == 0
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the lane can go on no more: what was delivered to it will not be finished."""
+        return self._task.done() and not self.epoch.ended
+
     def progress(self, now_s: float) -> Progress | None:
         """Return how far the lane is; None until it is loaded."""
         if self.next_offset is None or self.epoch.ended:
@@ -183,6 +188,7 @@ class Lane:
     def _on_done(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None and not self.epoch.ended:
             self._lanes.fail(error)
+            self._lanes.changed.set()
 
 
 class Lanes:
@@ -281,11 +287,15 @@ class Lanes:
         return sorted({lane.outage for lane in self._lanes.values() if lane.outage is not None})
 
     async def drain(self, timeout_s: float) -> bool:
-        """Take no more runs and wait until those delivered are stored; abandon them, and return False, after a time."""
+        """
+        Take no more runs and wait until those delivered are stored; abandon them, and return False, after a time.
+
+        A lane that has failed is not waited for.
+        """
         self._draining = True
         try:
             async with asyncio.timeout(timeout_s):
-                while not all(lane.is_idle for lane in self._lanes.values() if lane.serving):
+                while not all(lane.is_idle or lane.has_failed for lane in self._lanes.values() if lane.serving):
                     self.changed.clear()
                     await self.changed.wait()
         except TimeoutError:
