@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 TESTS := tests/unit tests/integration tests/acceptance
-# tests wait more than they work; each process brings its own Kafka and PostgreSQL
+# each process brings its own Kafka and PostgreSQL
 PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
