@@ -4,7 +4,6 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import cast
 
 from aiokafka.errors import KafkaError
@@ -22,12 +21,14 @@ from worker.pipeline.record import Message, Send
 from worker.process import WorkerProcess
 from worker.publishing.intake import UsageIntake
 from worker.rejections import Rejections, Republisher
-from worker.runs.app import TABLE_NAME, App, create_app
+from worker.runs.app import App, create_app
 from worker.runs.consumer import Consumer
 from worker.runs.lanes import Lanes
 from worker.runs.table import CodeTable
 from worker.runs.topic import TopicReader
 from worker.settings import Settings
+from worker.topics import TABLE_NAME
+from worker.version import VERSION
 from worker.watchdog import RECOVERY_TIMEOUT_S, Watchdog
 from worker.web.app import create_web
 from worker.web.auth import Access
@@ -36,8 +37,6 @@ from worker.web.parts import Publishers, Readers
 from worker.web.queries import Reader
 from worker.web.server import WebServer
 from worker.web.stats import StatsReader
-
-VERSION = version("referral-usage-worker")
 
 
 def build(

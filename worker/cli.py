@@ -1,39 +1,65 @@
 """The `referrals` command: its subcommands, and what a person reads when one of them fails."""
 
 import sys
-from typing import Annotated, Final
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
-from worker.app import VERSION
-from worker.commands.check import check
-from worker.commands.config import config
-from worker.commands.migrate import run_migrations
-from worker.commands.publish import publish
-from worker.commands.rejections import rejections
-from worker.commands.repair import run_repair
-from worker.commands.skip import run_skip
-from worker.commands.stats import show_stats
-from worker.commands.topics import topics
-from worker.commands.verify import run_verify
-from worker.commands.worker import run_worker
 from worker.errors import SettingsError, WorkerError
-from worker.process import EXIT_FAILURE
+from worker.exit_codes import EXIT_FAILURE, EXIT_SETTINGS
+from worker.version import VERSION
 
-EXIT_SETTINGS: Final = 2
+# by the name of the command and of its module in `worker.commands`: what is the command there
+_COMMANDS: Final = {
+    "worker": "run_worker",
+    "migrate": "run_migrations",
+    "publish": "publish",
+    "check": "check",
+    "topics": "topics",
+    "config": "config",
+    "verify": "run_verify",
+    "repair": "run_repair",
+    "skip": "run_skip",
+    "stats": "show_stats",
+    "rejections": "rejections",
+}
 
-cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-cli.command("worker")(run_worker)
-cli.command("migrate")(run_migrations)
-cli.command("publish")(publish)
-cli.command("check")(check)
-cli.add_typer(topics, name="topics")
-cli.command("config")(config)
-cli.command("verify")(run_verify)
-cli.command("repair")(run_repair)
-cli.command("skip")(run_skip)
-cli.command("stats")(show_stats)
-cli.add_typer(rejections, name="rejections")
+
+class _Commands(Mapping[str, Any]):
+    """
+    The commands by their names, each loaded when it is asked for.
+
+    Faust and FastAPI take more than a second to load, and all commands but `worker` do without.
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        attribute = _COMMANDS[name]
+        command = getattr(import_module(f"worker.commands.{name}"), attribute)
+        if not isinstance(command, typer.Typer):
+            single = typer.Typer(add_completion=False)
+            single.command(name)(command)
+            command = single
+        made = typer.main.get_command(command)
+        made.name = name
+        return made
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
+
+
+class _Group(TyperGroup):
+    def __init__(self, **options: Any) -> None:
+        options["commands"] = _Commands()
+        super().__init__(**options)
+
+
+cli = typer.Typer(cls=_Group, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 def _say_version(wanted: bool) -> None:

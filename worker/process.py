@@ -10,9 +10,9 @@ import faust
 import structlog
 
 from worker.errors import SettingsError
+from worker.exit_codes import EXIT_FAILURE
 from worker.health import Health
 
-EXIT_FAILURE: Final = 1
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 100_000
 # what Faust and the event loop take to stop after the runs in flight are finished
 _STOP_OVERHEAD_S: Final = 8.0

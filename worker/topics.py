@@ -18,9 +18,10 @@ from aiokafka.errors import (
 )
 
 from worker.errors import BrokerUnavailableError, InUseError, SettingsError, TopicMismatchError
-from worker.runs.app import changelog_topic
 from worker.settings import Settings
 
+# of the Faust table, whose changelog is one of the topics
+TABLE_NAME: Final = "code_stats"
 # of a topic's settings, those that decide whether its events are safe
 CONFIGS: Final = ("min.insync.replicas", "cleanup.policy", "retention.ms")
 _ASKED_FOR_S: Final = 5.0
@@ -81,6 +82,11 @@ async def kafka_admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
         raise BrokerUnavailableError(str(error) or type(error).__name__) from error
     finally:
         await admin.close()
+
+
+def changelog_topic(app_id: str) -> str:
+    """Return the name that Faust gives to the table's changelog topic; it stays empty, but Faust reads it."""
+    return f"{app_id}-{TABLE_NAME}-changelog"
 
 
 def topic_names(settings: Settings) -> list[str]:

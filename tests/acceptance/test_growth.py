@@ -7,8 +7,8 @@ from fix_worker import System
 from publisher import Publisher, make_events
 from waiting import wait_until
 
+from worker.exit_codes import EXIT_FAILURE
 from worker.pipeline.reroute import partition_of
-from worker.process import EXIT_FAILURE
 
 
 def assert_each_code_held_once(system: System) -> None:

@@ -12,8 +12,7 @@ from fix_worker import System
 from publisher import make_events
 from waiting import wait_until
 
-from worker.cli import EXIT_SETTINGS
-from worker.process import EXIT_FAILURE
+from worker.exit_codes import EXIT_FAILURE, EXIT_SETTINGS
 
 TIMEOUT_S = 60
 WRONG = (

@@ -9,7 +9,7 @@ from publisher import make_events
 from waiting import wait_until
 
 from sandbox.postgres import Postgres
-from worker.process import EXIT_FAILURE
+from worker.exit_codes import EXIT_FAILURE
 
 
 def test_database_outage_loses_nothing(new_system, own_postgres: Postgres, migrated) -> None:

@@ -8,7 +8,7 @@ from fix_worker import NewSystem, System
 from publisher import make_events
 
 from sandbox.kafka import Kafka
-from worker.cli import EXIT_SETTINGS
+from worker.exit_codes import EXIT_SETTINGS
 
 
 def skip(system: System, offset: int, *options: str) -> subprocess.CompletedProcess[str]:

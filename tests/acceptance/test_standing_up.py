@@ -18,7 +18,7 @@ from waiting import wait_until
 
 from schemas import UsageEvent
 from worker.database import WRITER_NAME
-from worker.process import EXIT_FAILURE
+from worker.exit_codes import EXIT_FAILURE
 
 TIMEOUT_S = 20
 

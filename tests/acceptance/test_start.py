@@ -12,8 +12,7 @@ from waiting import wait_until
 
 from sandbox.ports import free_port
 from sandbox.postgres import Postgres
-from worker.cli import EXIT_SETTINGS
-from worker.process import EXIT_FAILURE
+from worker.exit_codes import EXIT_FAILURE, EXIT_SETTINGS
 
 
 def test_version_is_printed() -> None:

@@ -16,7 +16,7 @@ from oracle import recount
 from publisher import make_events
 from waiting import wait_until
 
-from worker.process import EXIT_FAILURE
+from worker.exit_codes import EXIT_FAILURE
 
 CODES = 200
 LATE_S = 5.0

@@ -15,7 +15,7 @@ from publisher import make_load
 from waiting import wait_until
 
 from sandbox.postgres import Postgres
-from worker.runs.app import changelog_topic
+from worker.topics import changelog_topic
 
 TIMEOUT_S = 20
 GAP = 20

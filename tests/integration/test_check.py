@@ -10,8 +10,8 @@ from fix_worker import System
 
 from sandbox.ports import free_port
 from sandbox.postgres import Postgres
+from worker.exit_codes import EXIT_FAILURE
 from worker.migrate import MIGRATIONS
-from worker.process import EXIT_FAILURE
 
 
 def levels(findings: list[dict]) -> list[str]:

@@ -4,7 +4,7 @@ import json
 
 from command import run
 
-from worker.cli import EXIT_SETTINGS
+from worker.exit_codes import EXIT_SETTINGS
 from worker.settings import PREFIX, Settings
 
 URL = "postgresql://worker:hunter2@db.example:5432/referrals?sslpassword=hunter2"

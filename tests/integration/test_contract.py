@@ -30,10 +30,11 @@ from worker.filters import Filters
 from worker.metrics import Metrics
 from worker.pipeline.decode import Reject
 from worker.pipeline.record import Message
-from worker.runs.app import TABLE_NAME, create_app
+from worker.runs.app import create_app
 from worker.runs.run import Run
 from worker.runs.table import CodeTable
 from worker.settings import Settings
+from worker.topics import TABLE_NAME
 
 T = TypeVar("T")
 POISON = uuid_of(0xDEAD)

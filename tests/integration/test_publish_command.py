@@ -20,8 +20,8 @@ from waiting import wait_until
 from sandbox.kafka import Kafka
 from sandbox.ports import free_port
 from schemas import UsageEvent
+from worker.exit_codes import EXIT_FAILURE
 from worker.pipeline.reroute import partition_of
-from worker.process import EXIT_FAILURE
 
 PARTITIONS = 3
 TIMEOUT_S = 120

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from worker.cli import EXIT_SETTINGS
+from worker.exit_codes import EXIT_SETTINGS
 
 SHORT = b"<b>=1+1\r\nforged line\x00\x1b[2J\x1b]0;owned\x07\xff\xe2\x80\xae"
 HOSTILE = SHORT + b"x" * 61_440

@@ -21,9 +21,10 @@ from worker.metrics import Metrics
 from worker.pipeline.decode import Decoder, Reject
 from worker.pipeline.record import Message
 from worker.rejections import LATEST, Rejections, Republisher
-from worker.runs.app import TABLE_NAME, create_app
+from worker.runs.app import create_app
 from worker.runs.run import Run
 from worker.settings import Settings
+from worker.topics import TABLE_NAME
 
 POISON = str(uuid_of(0xDEAD))
 REJECTED_TOPIC = "rejected"

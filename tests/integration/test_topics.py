@@ -7,9 +7,8 @@ from confluent_kafka.admin import AdminClient
 from fix_worker import System
 from waiting import wait_until
 
-from worker.cli import EXIT_SETTINGS
-from worker.process import EXIT_FAILURE
-from worker.runs.app import changelog_topic
+from worker.exit_codes import EXIT_FAILURE, EXIT_SETTINGS
+from worker.topics import changelog_topic
 
 
 def partition_count(admin: AdminClient, topic: str) -> int:

@@ -14,9 +14,9 @@ import yaml
 
 from sandbox.jars import KAFKA_VERSION
 from sandbox.postgres import MAJOR_VERSION
-from worker.app import VERSION
 from worker.cli import cli
 from worker.settings import PREFIX, Settings
+from worker.version import VERSION
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")

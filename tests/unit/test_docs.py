@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 from annotated_types import Ge, Gt, Le, Lt
 from fix_web import HandHealth, HandTable, HandTopic, new_app, new_database
 from pydantic.fields import FieldInfo
@@ -74,12 +75,9 @@ def test_tables_are_documented() -> None:
 
 def test_commands_are_documented() -> None:
     """Each command of `referrals` is shown in docs/running.md."""
-    names = [command.name or command.callback.__name__ for command in cli.registered_commands]
-    for group in cli.registered_groups:
-        names += [
-            f"{group.name} {command.name or command.callback.__name__}"
-            for command in group.typer_instance.registered_commands
-        ]
+    names = []
+    for name, command in typer.main.get_command(cli).commands.items():
+        names += [name, *(f"{name} {inner}" for inner in getattr(command, "commands", []))]
     assert {"worker", "migrate", "publish", "rejections retry"} <= set(names)
     assert all(f"`referrals {name}" in read("docs/running.md") for name in names)
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 
 from worker.check.finding import Finding, Level
 from worker.errors import BrokerUnavailableError
-from worker.runs.app import changelog_topic
 from worker.settings import Settings
-from worker.topics import TopicDescription, describe, differences, kafka_admin, topic_names
+from worker.topics import TopicDescription, changelog_topic, describe, differences, kafka_admin, topic_names
 
 
 @dataclass

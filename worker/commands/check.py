@@ -14,7 +14,7 @@ from worker import log
 from worker.check.everything import check_all, find_wrong_settings
 from worker.check.finding import Finding, Level
 from worker.errors import SettingsError
-from worker.process import EXIT_FAILURE
+from worker.exit_codes import EXIT_FAILURE
 from worker.settings import Settings
 
 _STYLES: Final = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red", Level.NOT_CHECKED: "dim"}

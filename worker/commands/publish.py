@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from worker.errors import RecordRejectedError, SettingsError
+from worker.exit_codes import EXIT_FAILURE
 from worker.pipeline.decode import Decoder
-from worker.process import EXIT_FAILURE
 from worker.publishing.draft import judge, to_value
 from worker.publishing.files import (
     FORMAT_OF_ENDING,

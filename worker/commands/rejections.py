@@ -30,7 +30,9 @@ _HEX_WIDTH: Final = 16
 ReasonOption = Annotated[Reason | None, typer.Option(help="Only rejects of this reason.")]
 IdArgument = Annotated[UUID, typer.Argument(help="Id of the reject.")]
 
-rejections = typer.Typer(no_args_is_help=True, help="Look at records that could not be stored; publish them again.")
+rejections = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Look at records that could not be stored; publish them again."
+)
 
 
 @rejections.command("list")

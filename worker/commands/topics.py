@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from worker import log
-from worker.process import EXIT_FAILURE
+from worker.exit_codes import EXIT_FAILURE
 from worker.settings import Settings
 from worker.startup import wait_for
 from worker.topics import (
@@ -21,7 +21,7 @@ from worker.topics import (
     topic_names,
 )
 
-topics = typer.Typer(no_args_is_help=True, help="Make, compare and grow the topics in Kafka.")
+topics = typer.Typer(no_args_is_help=True, add_completion=False, help="Make, compare and grow the topics in Kafka.")
 
 
 @topics.command("create")

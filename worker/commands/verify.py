@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from worker import log
+from worker.exit_codes import EXIT_FAILURE
 from worker.mend.compare import Findings
 from worker.mend.report import progress_bar, to_json, to_lines
 from worker.mend.session import mending
 from worker.mend.topic import count_partitions
 from worker.mend.verify import verify
-from worker.process import EXIT_FAILURE
 from worker.settings import Settings
 
 

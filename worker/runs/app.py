@@ -14,7 +14,6 @@ from worker.runs.table import CodeTable
 from worker.settings import Settings
 
 RUN_CODEC: Final = "run"
-TABLE_NAME: Final = "code_stats"
 _log: Final = structlog.get_logger("referrals")
 _FETCH_MAX_BYTES: Final = 4 * 1024 * 1024  # of one partition; compressed batches unpack to more
 # an idle consumer that passes the poll interval hangs for good in aiokafka, even when the cause is gone
@@ -29,11 +28,6 @@ class _Untouched(codecs.Codec):
 
     def dumps(self, obj: Any) -> Any:
         return obj
-
-
-def changelog_topic(app_id: str) -> str:
-    """Return the name that Faust gives to the table's changelog topic; it stays empty, but Faust reads it."""
-    return f"{app_id}-{TABLE_NAME}-changelog"
 
 
 class App(faust.App):

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from fastapi import Path
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,7 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from schemas.fields import DATE_PATTERN, UUID_PATTERN, AwareDate, UuidText
-from schemas.stats import CODE_EXAMPLE, USAGE_EXAMPLE, USER_EXAMPLE
+from schemas.stats import CODE_EXAMPLE, USER_EXAMPLE
 from worker.web.cursor import Position, read_cursor, write_cursor
 
 LIMIT_MAX: Final = 1000
@@ -98,9 +97,6 @@ _TEXT_CURSOR: Final = WithJsonSchema(
 )
 
 UuidParam = Annotated[UuidText, explaining(lambda _value: _UUID_FORM)]
-CodeUuid = Annotated[UuidParam, Path(description="the referral code, in any case", examples=[UUID_EXAMPLE])]
-UserUuid = Annotated[UuidParam, Path(description="the user, in any case", examples=[USER_EXAMPLE])]
-UsageUuid = Annotated[UuidParam, Path(description="the usage, in any case", examples=[USAGE_EXAMPLE])]
 UsedBy = Annotated[UuidParam | None, _TEXT_UUID, Field(description="only usages by this user")]
 DateParam = Annotated[AwareDate, explaining(_explain_date), AfterValidator(_to_utc)]
 Limit = Annotated[

@@ -8,7 +8,8 @@ from fastapi.responses import Response
 from schemas.stats import CodeStats, Timeline, UsageHistory
 from worker.web.api.files import FileForm, add_files, history_file
 from worker.web.histories import code_history, user_history
-from worker.web.params import CodeHistoryQuery, CodeSpanQuery, CodeUuid, TimelineQuery
+from worker.web.params import CodeHistoryQuery, CodeSpanQuery, TimelineQuery
+from worker.web.paths import CodeUuid
 from worker.web.queries import Reader
 from worker.web.stats import StatsReader
 

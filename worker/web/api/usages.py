@@ -5,7 +5,7 @@ from http import HTTPStatus
 from fastapi import APIRouter, HTTPException
 
 from schemas.stats import StoredUsage
-from worker.web.params import UsageUuid
+from worker.web.paths import UsageUuid
 from worker.web.problems import described
 from worker.web.queries import Reader
 

@@ -8,7 +8,8 @@ from fastapi.responses import Response
 from schemas.stats import UsageHistory, UsedCodes, UserCode
 from worker.web.api.files import FileForm, add_files, history_file
 from worker.web.histories import user_history
-from worker.web.params import CodeUuid, HistoryQuery, PageQuery, SpanQuery, UserUuid
+from worker.web.params import HistoryQuery, PageQuery, SpanQuery
+from worker.web.paths import CodeUuid, UserUuid
 from worker.web.queries import Reader
 
 

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from worker.errors import StoreUnavailableError
 from worker.web.charts import draw
 from worker.web.pages.filters import CodeFilters, Period
-from worker.web.params import CodeUuid
+from worker.web.paths import CodeUuid
 from worker.web.problems import explain
 from worker.web.queries import Reader
 from worker.web.rendering import Address, Templates

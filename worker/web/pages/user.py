@@ -7,7 +7,8 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from worker.web.pages.filters import UserFilters
-from worker.web.params import PageQuery, UserUuid
+from worker.web.params import PageQuery
+from worker.web.paths import UserUuid
 from worker.web.queries import Reader
 from worker.web.rendering import Address, Templates
 
