@@ -5,7 +5,6 @@ All it keeps lies in one folder of the project and stays between runs.
 """
 
 import asyncio
-import fcntl
 import logging
 import os
 import shlex
@@ -23,7 +22,8 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sandbox.errors import AlreadyRunningError, OptionError, SandboxError, StepFailedError
+from sandbox.alone import LOCK_NAME, alone
+from sandbox.errors import OptionError, SandboxError, StepFailedError
 from sandbox.events import POPULAR_CODE, USERS, samples
 from sandbox.interrupts import Interrupts
 from sandbox.jars import JARS_FOLDER, KAFKA_VERSION, are_fetched, kafka_jars
@@ -35,7 +35,8 @@ from sandbox.publish import publish
 from sandbox.referrals import PREFIX, Worker, migrate
 
 FOLDER: Final = JARS_FOLDER.parent
-KEPT_WHEN_FRESH: Final = frozenset({JARS_FOLDER.name, "lock"})
+KEPT_WHEN_FRESH: Final = frozenset({JARS_FOLDER.name, LOCK_NAME})
+REMEDY_WHEN_NOT_ALONE: Final = "stop that one first, with Ctrl-C in its terminal"
 KAFKA_PORT: Final = 9092
 DATABASE: Final = "referrals"
 USAGES_TOPIC: Final = "referral-usages"
@@ -115,13 +116,14 @@ class Demo:
         Raises:
             SandboxError: a step failed, or something ended by itself.
         """
-        with _only_one(self._folder) as lock, ExitStack() as started:
+        with alone(self._folder, "a demo", REMEDY_WHEN_NOT_ALONE), ExitStack() as started:
             logging.basicConfig(filename=self._folder / "demo.log", filemode="w", level=logging.WARNING)
             try:
                 if self._options.is_fresh:
                     self._start_over()
                 self._start_servers(started)
                 self._start_workers(started)
+                lock = self._folder / LOCK_NAME
                 lock.write_text(f"process {os.getpid()}, {self._workers[0].url}", encoding="ascii")
                 self._publish()
                 self._show_sharing()
@@ -282,26 +284,6 @@ def main(folder: Path = FOLDER) -> int:
         # what was interrupted between its birth and its registration with us
         kill_all()
     return 0
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[Path]:
-    """
-    Hold the folder for this process; the lock goes with the process, however it ends.
-
-    Raises:
-        AlreadyRunningError: another demo holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "lock"
-    with path.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            what = f"a demo is already running in {folder}: {path.read_text(encoding='ascii')}"
-            raise AlreadyRunningError(what, "stop that one first, with Ctrl-C in its terminal") from error
-        path.write_text(f"process {os.getpid()}", encoding="ascii")
-        yield path
 
 
 def _referrals_command() -> list[str]:

@@ -50,7 +50,7 @@ class PublishFailedError(SandboxError):
 
 
 class AlreadyRunningError(SandboxError):
-    """Another demo runs in the same folder."""
+    """Another demo or server runs in the same folder."""
 
 
 class OptionError(SandboxError):

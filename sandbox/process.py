@@ -82,6 +82,7 @@ class Process:
         environment: the whole environment; the own one when None.
         death_signal: what it gets, on Linux, when this program dies without having stopped it.
         user: the account to run as; needs root.
+        kept: descriptors that it and its descendants have open for as long as they live.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Process:
         environment: Mapping[str, str] | None = None,
         death_signal: signal.Signals = signal.SIGKILL,
         user: str = "",
+        kept: Sequence[int] = (),
     ) -> None:
         self.name = name
         self.log = log
@@ -104,7 +106,9 @@ class Process:
         self._alive, inherited = os.pipe()
         try:
             with log.open("wb") as output:
-                self._popen = _spawner.submit(_spawn, command, output.fileno(), inherited, environment).result()
+                self._popen = _spawner.submit(
+                    _spawn, command, output.fileno(), (inherited, *kept), environment
+                ).result()
         finally:
             os.close(inherited)
 
@@ -198,7 +202,7 @@ def _on_leash(command: Sequence[str], death_signal: signal.Signals, user: str) -
 
 
 def _spawn(
-    command: Sequence[str], output: int, inherited: int, environment: Mapping[str, str] | None
+    command: Sequence[str], output: int, kept: Sequence[int], environment: Mapping[str, str] | None
 ) -> subprocess.Popen[bytes]:
     # registered in the same thread, which no signal handler of the main thread can interrupt
     popen = subprocess.Popen(
@@ -207,7 +211,7 @@ def _spawn(
         stdout=output,
         stderr=subprocess.STDOUT,
         env=environment,
-        pass_fds=(inherited,),
+        pass_fds=kept,
         start_new_session=True,
     )
     _spawned.add(popen)

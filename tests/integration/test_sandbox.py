@@ -18,6 +18,7 @@ from waiting import wait_until
 from sandbox import jars, ports
 from sandbox.demo import Options
 from sandbox.errors import (
+    AlreadyRunningError,
     CommandFailedError,
     JarsUnavailableError,
     OptionError,
@@ -92,14 +93,30 @@ def test_kafka_keeps_acknowledged_records_and_its_address_when_killed(own_kafka:
 
 def test_kafka_says_its_last_lines_when_it_cannot_start(own_kafka: Kafka) -> None:
     """Why the broker ended comes back in the error, in its own words."""
-    own_kafka.start()
-    second = Kafka(own_kafka.folder)
+    data = own_kafka.folder / "data"
+    data.mkdir(parents=True)
+    (data / "meta.properties").write_text("version=1\ncluster.id=another\nnode.id=99\n")
 
-    with pytest.raises(ProcessEndedError, match="lock") as raised:
-        second.start()
+    with pytest.raises(ProcessEndedError, match=r"node\.id") as raised:
+        own_kafka.start()
 
-    assert str(second.log) in raised.value.remedy
-    own_kafka.check()
+    assert str(own_kafka.log) in raised.value.remedy
+
+
+@pytest.mark.parametrize("server_type", [Kafka, Postgres])
+def test_servers_are_alone_on_their_data(server_type: type[Kafka | Postgres], tmp_path: Path) -> None:
+    """A second server on a folder is refused with the remedy, before it touches anything of the first one's."""
+    first = server_type(tmp_path)
+    first.start()
+    try:
+        before = {path: path.stat().st_ino for path in tmp_path.iterdir()}
+        with pytest.raises(AlreadyRunningError, match=f"{tmp_path}: process {os.getpid()}") as raised:
+            server_type(tmp_path).start()
+        assert "another folder" in raised.value.remedy
+        assert {path: path.stat().st_ino for path in tmp_path.iterdir()} == before
+        first.check()
+    finally:
+        first.kill()
 
 
 def test_kafka_refuses_a_port_that_is_taken(kafka: Kafka, tmp_path: Path) -> None:
