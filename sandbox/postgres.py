@@ -12,13 +12,16 @@ import pwd
 import secrets
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
+
+import psycopg
+from psycopg.errors import DuplicateDatabase
+from psycopg.sql import SQL, Composed, Identifier
 
 from sandbox.alone import alone
 from sandbox.errors import CommandFailedError, FolderNotOursError, ProcessEndedError
@@ -35,6 +38,7 @@ SOCKET_PORT: Final = 5432
 SOCKET_PATH_MAX_BYTES: Final = 103
 
 START_DEADLINE_S: Final = 60.0
+CONNECT_TIMEOUT_S: Final = 20
 STOP_BOUND_S: Final = 20.0
 PORT_ATTEMPTS: Final = 3
 PORT_TAKEN_LINE: Final = "Address already in use"
@@ -156,13 +160,13 @@ class Postgres:
         Raises:
             CommandFailedError: PostgreSQL's own words say why.
         """
-        options = [] if template is None else ["--template", template]
-        result = self._run_client("createdb", *options, "--", name)
-        is_there = exist_ok and "already exists" in result.stdout
-        if result.returncode != 0 and not is_there:
-            raise CommandFailedError(
-                f"the database {name!r} could not be created: {result.stdout}", f"its log is in {self.log}"
-            )
+        statement = SQL("create database {} template {}").format(Identifier(name), Identifier(template or "template1"))
+        try:
+            self._execute(statement)
+        except psycopg.Error as error:
+            if not (exist_ok and isinstance(error, DuplicateDatabase)):
+                what = f"the database {name!r} could not be created: {error}"
+                raise CommandFailedError(what, f"its log is in {self.log}") from error
 
     def drop_database(self, name: str) -> None:
         """
@@ -171,11 +175,11 @@ class Postgres:
         Raises:
             CommandFailedError: PostgreSQL's own words say why.
         """
-        result = self._run_client("dropdb", "--force", "--if-exists", "--", name)
-        if result.returncode != 0:
-            raise CommandFailedError(
-                f"the database {name!r} could not be dropped: {result.stdout}", f"its log is in {self.log}"
-            )
+        try:
+            self._execute(SQL("drop database if exists {} with (force)").format(Identifier(name)))
+        except psycopg.Error as error:
+            what = f"the database {name!r} could not be dropped: {error}"
+            raise CommandFailedError(what, f"its log is in {self.log}") from error
 
     def _start_alone(self, lock: int) -> None:
         self._make_private(self._sockets)
@@ -236,11 +240,14 @@ class Postgres:
         self._process = process
 
     def _is_ready(self) -> bool:
-        return self._run_client("pg_isready", "--quiet").returncode == 0
-
-    def _run_client(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         address = ["--host", str(self._sockets), "--port", str(self._port), "--username", SUPERUSER]
-        return run_tool(name, [str(program(name)), *address, *arguments], environment=_environment())
+        command = [str(program("pg_isready")), "--quiet", *address]
+        return run_tool("pg_isready", command, environment=_environment()).returncode == 0
+
+    def _execute(self, statement: Composed) -> None:
+        # to start one of PostgreSQL's own tools takes longer than the statement
+        with psycopg.connect(self.url("postgres"), autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+            connection.execute(statement)
 
     def _make_private(self, folder: Path) -> None:
         """
