@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import psycopg
 from psycopg.errors import DuplicateDatabase
-from psycopg.sql import SQL, Composed, Identifier
+from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from sandbox.alone import alone
 from sandbox.errors import CommandFailedError, FolderNotOursError, ProcessEndedError
@@ -79,6 +79,8 @@ class Postgres:
         self._port = SOCKET_PORT
         self._settings = {"listen_addresses": LOOPBACK if has_tcp else "", **(settings or {})}
         self._initdb_options = []
+        # without fsync checkpoints are cheap, and a copy of files takes two thirds of the time of one through the log
+        self._copy_strategy = "wal_log" if is_durable else "file_copy"
         if not is_durable:
             self._settings["fsync"] = "off"
             self._initdb_options.append("--no-sync")
@@ -160,7 +162,9 @@ class Postgres:
         Raises:
             CommandFailedError: PostgreSQL's own words say why.
         """
-        statement = SQL("create database {} template {}").format(Identifier(name), Identifier(template or "template1"))
+        statement = SQL("create database {} template {} strategy {}").format(
+            Identifier(name), Identifier(template or "template1"), Literal(self._copy_strategy)
+        )
         try:
             self._execute(statement)
         except psycopg.Error as error:
