@@ -74,7 +74,8 @@ def event_text(*members: str) -> bytes:
 
 def decode_one(record: KafkaRecord) -> Usage | Reject:
     """Decode a single record at `NOW_S`."""
-    (item,) = new_decoder(record.topic).decode([record])
+    usages, rejects = new_decoder(record.topic).decode([record])
+    (item,) = usages + rejects
     return item
 
 
@@ -122,11 +123,7 @@ def run_of_records(
         last_record=last,
     )
     decoder = decoder or new_decoder(first.topic)
-    for item in decoder.decode(records):
-        if isinstance(item, Reject):
-            run.rejects.append(item)
-        else:
-            run.usages.append(item)
+    run.usages, run.rejects = decoder.decode(records)
     run.retried = find_retried(records, decoder.id_of_reject)
     return run
 

@@ -21,7 +21,7 @@ from worker.database import Database
 from worker.epoch import Epoch
 from worker.filters import Filters
 from worker.metrics import Metrics
-from worker.pipeline.decode import Decoder, Reject
+from worker.pipeline.decode import Decoder
 from worker.pipeline.record import Message, Send
 from worker.pipeline.rejects import dead_letter
 from worker.pipeline.republish import find_retried
@@ -174,22 +174,26 @@ class UsageRuns:
     def _take_misrouted(self, run: Run, decoded: DecodedRun) -> list[Message]:
         """Take the usages of other partitions' codes out of the run, and return the copies to send there."""
         held = self._held[run.partition]
-        elsewhere: dict[int, tuple[bytes, int]] = {}
-        for usage in decoded.usages:
-            # a code that the partition has statistics of is at home; below the position nothing is sent again
-            if usage.code in held.stats or usage.offset < held.next_offset:
-                continue
-            partition = partition_of_code(usage.code, self._partition_count)
-            if partition != run.partition:
-                elsewhere[usage.offset] = usage.code, partition
-        self._misrouted.note(run.records, elsewhere)
-        if not elsewhere:
+        partitions = {
+            code: partition_of_code(code, self._partition_count)
+            for code in {usage.code for usage in decoded.usages}
+            if code not in held.stats  # a code that the partition has statistics of is at home
+        }
+        elsewhere = {code: partition for code, partition in partitions.items() if partition != run.partition}
+        # below the position nothing is sent again
+        sent = {
+            usage.offset: usage.code
+            for usage in (decoded.usages if elsewhere else ())
+            if usage.code in elsewhere and usage.offset >= held.next_offset
+        }
+        self._misrouted.note(run.records, sent)
+        if not sent:
             return []
-        decoded.usages = [usage for usage in decoded.usages if usage.offset not in elsewhere]
+        decoded.usages = [usage for usage in decoded.usages if usage.offset not in sent]
         return [
-            copy_for_partition(record, *elsewhere[record.offset])
+            copy_for_partition(record, sent[record.offset], elsewhere[sent[record.offset]])
             for record in run.records
-            if record.offset in elsewhere
+            if record.offset in sent
         ]
 
     async def _store(self, run: Run, decoded: DecodedRun) -> Stored | Moved | Refused:
@@ -209,11 +213,9 @@ class UsageRuns:
     async def _decode(self, run: Run) -> DecodedRun:
         decoded = DecodedRun(run.topic, run.partition, run.start, run.next_offset, run.records[-1])
         for start in range(0, len(run.records), _DECODED_AT_ONCE):
-            for item in self._decoder.decode(run.records[start : start + _DECODED_AT_ONCE]):
-                if isinstance(item, Reject):
-                    decoded.rejects.append(item)
-                else:
-                    decoded.usages.append(item)
+            usages, rejects = self._decoder.decode(run.records[start : start + _DECODED_AT_ONCE])
+            decoded.usages += usages
+            decoded.rejects += rejects
             await asyncio.sleep(0)
         decoded.retried = find_retried(run.records, self._decoder.id_of_reject)
         return decoded

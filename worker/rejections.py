@@ -3,7 +3,6 @@
 import asyncio
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -13,7 +12,7 @@ from psycopg.rows import class_row, dict_row
 from schemas.rejection import PREVIEW_MAX_BYTES, ReasonCount, ReasonCounts, Rejection, RejectionSummary
 from worker.database import Database
 from worker.errors import BrokerUnavailableError
-from worker.pipeline.record import Send
+from worker.pipeline.record import Record, Send
 from worker.pipeline.republish import copy_for_retry, is_too_large
 from worker.pipeline.reroute import send_all
 from worker.sql import queries
@@ -126,9 +125,7 @@ class Republisher:
         rejections = await self._rejections.whole(ids)
         attempts = {UUID(rejection.id): rejection.attempts + 1 for rejection in rejections}
         messages = {
-            UUID(rejection.id): copy_for_retry(
-                _Record.of(rejection), attempts[UUID(rejection.id)], self._partition_count
-            )
+            UUID(rejection.id): copy_for_retry(_record(rejection), attempts[UUID(rejection.id)], self._partition_count)
             for rejection in rejections
         }
         too_large = [id_ for id_, message in messages.items() if is_too_large(message)]
@@ -160,33 +157,20 @@ class Republisher:
         return done, place
 
 
-@dataclass(slots=True)
-class _Record:
-    """A reject as the record it was."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int | None
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
-
-    @classmethod
-    def of(cls, rejection: Rejection) -> "_Record":
-        """Return the record of a reject; its identity, which its row holds, stays the same."""
-        date = rejection.kafka_timestamp
-        # no date holds a timestamp after the year 9999, but the identity begins with it: 0 for none
-        timestamp = (UUID(rejection.id).int >> 80 or None) if date is None else (date - _UNIX_EPOCH) // _MILLISECOND
-        return cls(
-            rejection.kafka_topic,
-            rejection.kafka_partition,
-            rejection.kafka_offset,
-            timestamp,
-            rejection.key,
-            rejection.value,
-            [(header.name, header.value) for header in rejection.headers],
-        )
+def _record(rejection: Rejection) -> Record:
+    """Return a reject as the record it was; its identity, which its row holds, stays the same."""
+    date = rejection.kafka_timestamp
+    # no date holds a timestamp after the year 9999, but the identity begins with it: 0 for none
+    timestamp = (UUID(rejection.id).int >> 80 or None) if date is None else (date - _UNIX_EPOCH) // _MILLISECOND
+    return Record(
+        rejection.kafka_topic,
+        rejection.kafka_partition,
+        rejection.kafka_offset,
+        timestamp,
+        rejection.key,
+        rejection.value,
+        [(header.name, header.value) for header in rejection.headers],
+    )
 
 
 def _rejection(row: dict[str, Any]) -> Rejection:

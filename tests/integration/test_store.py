@@ -31,7 +31,7 @@ from waiting import wait_until
 
 from schemas import Reason
 from worker.errors import StoreRefusedError, StoreUnavailableError, TopicMismatchError
-from worker.pipeline.binary import counts_rows, read_recent, usage_rows, uuid_array
+from worker.pipeline.binary import copy_data, counts_rows, read_recent, usage_rows, uuid_array
 from worker.pipeline.count import Counts
 from worker.pipeline.decode import Usage
 from worker.pipeline.retry import Verdict, classify
@@ -752,18 +752,19 @@ in_one_database = settings(
     st.lists(st.tuples(one_usage, st.booleans()), max_size=5, unique_by=lambda pair: pair[0].uuid),
     st.integers(0, 2**31 - 1),
 )
-async def test_usage_rows_are_what_postgres_reads(database_url, usages, partition):
+async def test_usage_rows_are_what_postgres_reads(database_url, marked, partition):
     """What is packed for COPY is what PostgreSQL holds: every UUID, moment, offset, partition and flag."""
     async with await connect_writer(database_url) as conn:
         await conn.set_autocommit(False)
         async with conn.cursor() as cursor:
             async with cursor.copy(queries["copy_usages"]) as copy:
-                await copy.write(usage_rows(usages, partition))
+                usages, first_uses = zip(*marked, strict=True) if marked else ((), ())
+                await copy.write(copy_data(usage_rows(usages, first_uses, partition)))
             await cursor.execute("set local timezone = 'UTC'")
             await cursor.execute(ROWS)
             found = await cursor.fetchall()
         await conn.rollback()
-    assert sorted(found) == sorted(row(one, first=first, partition=partition) for one, first in usages)
+    assert sorted(found) == sorted(row(one, first=first, partition=partition) for one, first in marked)
 
 
 @in_one_database
@@ -774,7 +775,7 @@ async def test_counts_rows_are_what_postgres_reads(database_url, counts, partiti
         await conn.set_autocommit(False)
         async with conn.cursor(binary=True) as cursor:
             async with cursor.copy(queries["copy_touched"]) as copy:
-                await copy.write(counts_rows(counts.items(), partition))
+                await copy.write(copy_data(counts_rows(counts.items(), partition)))
             await cursor.execute(queries["write_stats"])
             await cursor.execute(queries["read_partition_stats"], {"partition": partition})
             found = await cursor.fetchall()

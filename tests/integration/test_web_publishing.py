@@ -27,9 +27,9 @@ async def post(web: httpx.AsyncClient, value: bytes, headers: dict[str, str] = J
 
 def stored(value: bytes, offset: int = 0) -> Usage:
     """Return what a worker would store of a value."""
-    (item,) = new_decoder(now_s=datetime.now(UTC).timestamp()).decode([KafkaRecord(value, offset)])
-    assert isinstance(item, Usage), item
-    return item
+    usages, rejects = new_decoder(now_s=datetime.now(UTC).timestamp()).decode([KafkaRecord(value, offset)])
+    assert not rejects
+    return usages[0]
 
 
 @pytest.mark.parametrize("event_id", ["order 4711", "0190A1B2-7C3D-7E4F-8A5B-6C7D8E9F0A1B", "\u00fc\"'\\", "a" * 255])

@@ -1,19 +1,31 @@
 """Counting: pure, so everything about it is compared with a counter too simple to be wrong."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from typing import NamedTuple
 
 import pytest
 from factories import NOW_US, usage, uuid_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.pipeline.count import Counts, count, count_hours
+from worker.pipeline.count import Counts, count, count_hours, find_first_uses
 from worker.pipeline.decode import Usage
 
 
 def pairs_of(usages: Iterable[Usage]) -> set[bytes]:
     return {one.code + one.user for one in usages}
+
+
+class Folded(NamedTuple):
+    touched: dict[bytes, Counts]
+    first_uses: list[bool]
+
+
+def fold(usages: list[Usage], stats: Mapping[bytes, Counts], used: set[bytes]) -> Folded:
+    """Mark the first uses and count, as a run is stored."""
+    first_uses = find_first_uses([one.code + one.user for one in usages], used)
+    return Folded(count(usages, first_uses, stats), first_uses)
 
 
 def naive(usages: list[Usage]) -> dict[bytes, Counts]:
@@ -42,7 +54,7 @@ usages_lists = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 9), st.integ
 @given(usages_lists)
 def test_count_from_nothing_equals_a_naive_count(usages):
     """Counting a whole history gives what its definition gives, and one first use for each pair."""
-    counted = count(usages, {}, set())
+    counted = fold(usages, {}, set())
     assert counted.touched == naive(usages)
     assert counted.first_uses == naive_first_uses(usages, set())
 
@@ -55,10 +67,10 @@ def test_count_in_parts_equals_count_at_once(usages, data):
     stats: dict[bytes, Counts] = {}
     first_uses: list[bool] = []
     for start, end in zip([0, *cuts], [*cuts, len(usages)], strict=True):
-        counted = count(usages[start:end], stats, pairs_of(usages[:start]))
+        counted = fold(usages[start:end], stats, pairs_of(usages[:start]))
         stats |= counted.touched
         first_uses += counted.first_uses
-    whole = count(usages, {}, set())
+    whole = fold(usages, {}, set())
     assert stats == whole.touched
     assert first_uses == whole.first_uses
 
@@ -68,7 +80,7 @@ def test_count_touches_only_codes_of_the_run(before, usages):
     """What a run returns is of its own codes, and the statistics it was given stay as they were."""
     stats = naive(before)
     kept = deepcopy(stats)
-    counted = count(usages, stats, pairs_of(before))
+    counted = fold(usages, stats, pairs_of(before))
     assert set(counted.touched) == {one.code for one in usages}
     assert stats == kept
     assert counted.touched == {
@@ -81,7 +93,7 @@ def test_count_does_not_depend_on_the_order(usages, chance):
     """Statistics are those of the set of usages, in whatever order they arrive."""
     shuffled = usages.copy()
     chance.shuffle(shuffled)
-    assert count(shuffled, {}, set()).touched == count(usages, {}, set()).touched
+    assert fold(shuffled, {}, set()).touched == fold(usages, {}, set()).touched
 
 
 def test_count_orders_recent_users_by_date_then_uuid():
@@ -92,14 +104,14 @@ def test_count_orders_recent_users_by_date_then_uuid():
         usage(3, user=1, date_us=NOW_US + 1),
         usage(4, user=4, date_us=NOW_US - 1),
     ]
-    (counts,) = count(usages, {}, set()).touched.values()
+    (counts,) = fold(usages, {}, set()).touched.values()
     assert [user for _, user in counts.recent] == [uuid_of(number).bytes for number in (1, 3, 2, 4)]
 
 
 def test_count_keeps_the_five_greatest_when_dates_are_equal():
     """Of six users with one date the five greatest UUIDs are recent, in whatever order they came."""
     usages = [usage(number, user=number) for number in (3, 6, 1, 5, 2, 4)]
-    (counts,) = count(usages, {}, set()).touched.values()
+    (counts,) = fold(usages, {}, set()).touched.values()
     assert [user for _, user in counts.recent] == [uuid_of(number).bytes for number in (6, 5, 4, 3, 2)]
     assert counts.unique_users == 6
 
@@ -112,14 +124,14 @@ def test_count_names_a_user_once_with_the_latest_date():
         usage(3, user=1, date_us=NOW_US + 2),
         usage(4, user=2, date_us=NOW_US - 5),
     ]
-    (counts,) = count(usages, {}, set()).touched.values()
+    (counts,) = fold(usages, {}, set()).touched.values()
     assert counts == Counts(4, 2, NOW_US + 2, ((NOW_US + 2, uuid_of(1).bytes), (NOW_US + 1, uuid_of(2).bytes)))
 
 
 def test_count_keeps_last_used_when_a_late_usage_is_older():
     """An event that arrives late, dated earlier, counts but is not the latest."""
     before = {uuid_of(1).bytes: Counts(1, 1, NOW_US, ((NOW_US, uuid_of(1).bytes),))}
-    (counts,) = count([usage(2, user=2, date_us=NOW_US - 10)], before, set()).touched.values()
+    (counts,) = fold([usage(2, user=2, date_us=NOW_US - 10)], before, set()).touched.values()
     assert (counts.total_uses, counts.last_used_us) == (2, NOW_US)
 
 
@@ -132,7 +144,7 @@ def test_count_marks_first_uses_within_a_run(used, expected):
     """The first usage of a pair is a first use unless a stored one has it; a repeat within the run never is."""
     usages = [usage(1, user=1), usage(2, user=1), usage(3, user=2)]
     kept = set(used)
-    counted = count(usages, {}, used)
+    counted = fold(usages, {}, used)
     assert counted.first_uses == expected
     (counts,) = counted.touched.values()
     assert counts.unique_users == sum(expected)
@@ -141,12 +153,12 @@ def test_count_marks_first_uses_within_a_run(used, expected):
 
 def test_count_tells_pairs_apart_by_code():
     """A user's first use of another code is a first use."""
-    assert count([usage(1, code=1), usage(2, code=2)], {}, set()).first_uses == [True, True]
+    assert fold([usage(1, code=1), usage(2, code=2)], {}, set()).first_uses == [True, True]
 
 
 def test_count_of_nothing_touches_nothing():
     """No usages, nothing touched."""
-    assert count([], naive([usage(1)]), set()) == ({}, [])
+    assert fold([], naive([usage(1)]), set()) == ({}, [])
 
 
 def test_hours_are_those_of_the_dates_used() -> None:

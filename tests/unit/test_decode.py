@@ -412,8 +412,8 @@ def test_decode_judges_all_records_at_one_moment():
     """The clock is read once for a run, so records of one run are dated alike."""
     ticks = iter([NOW_S, NOW_S + 10, NOW_S + 20])
     decoder = Decoder(TOPIC, future_max_s=FUTURE_MAX_S, clock=lambda: next(ticks))
-    items = decoder.decode([KafkaRecord(event_value(), offset, timestamp=None) for offset in range(3)])
-    assert [item.date_us for item in items] == [NOW_US] * 3
+    decoded = decoder.decode([KafkaRecord(event_value(), offset, timestamp=None) for offset in range(3)])
+    assert [usage.date_us for usage in decoded.usages] == [NOW_US] * 3
 
 
 @pytest.mark.parametrize(
@@ -453,15 +453,15 @@ def test_decode_gives_each_record_its_own_verdict():
     """Bad records among good ones change nothing about their neighbours, and the order stays."""
     good, unbalanced = event_value(), [b"],[", b'{"code_uuid":"', event_value()[:-1], b"}", b",", b'"']
     values = [value for bad in [None, *unbalanced] for value in (bad, good)]
-    items = new_decoder().decode([KafkaRecord(value, offset) for offset, value in enumerate(values)])
-    assert [isinstance(item, Reject) for item in items] == [True, False] * 7
-    assert [item.record.offset if isinstance(item, Reject) else item.offset for item in items] == list(range(14))
-    assert {(item.code, item.user) for item in items[1::2]} == {(UUID(CODE).bytes, UUID(USER).bytes)}
+    usages, rejects = new_decoder().decode([KafkaRecord(value, offset) for offset, value in enumerate(values)])
+    assert [reject.record.offset for reject in rejects] == list(range(0, 14, 2))
+    assert [usage.offset for usage in usages] == list(range(1, 14, 2))
+    assert {(usage.code, usage.user) for usage in usages} == {(UUID(CODE).bytes, UUID(USER).bytes)}
 
 
 def test_decode_returns_nothing_for_no_records():
     """A run without records has no verdicts."""
-    assert new_decoder().decode([]) == []
+    assert new_decoder().decode([]) == ([], [])
 
 
 def said_of(item: Reject) -> dict[str, str]:
@@ -540,8 +540,10 @@ records = st.builds(
 @example([KafkaRecord(event_value(code_uuid="\u2028\u202e\x1b[31m"))])
 def test_decode_never_raises(given_records):
     """Whatever a record holds, it is a usage that can be stored or a reject whose written words are short and plain."""
-    items = new_decoder().decode(given_records)
-    assert len(items) == len(given_records)
+    usages, rejects = new_decoder().decode(given_records)
+    assert len(usages) + len(rejects) == len(given_records)
+    items = [decode_one(record) for record in given_records]
+    assert sorted(usages + rejects, key=str) == sorted(items, key=str)
     for record, item in zip(given_records, items, strict=True):
         if isinstance(item, Usage):
             assert {len(item.uuid), len(item.code), len(item.user)} == {16}

@@ -13,7 +13,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import CorruptRecordException, LeaderNotAvailableError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.default_records import DefaultRecordBatch
-from aiokafka.structs import ConsumerRecord, TopicPartition
+from aiokafka.structs import TopicPartition
 from psycopg import AsyncConnection
 from psycopg.errors import LockNotAvailable
 
@@ -21,6 +21,7 @@ from schemas import Reason
 from worker.errors import InUseError, SettingsError
 from worker.mend.topic import translated
 from worker.pipeline.decode import Decoder, Reject
+from worker.pipeline.record import Record
 from worker.pipeline.rejects import write_rejects
 from worker.settings import Settings
 from worker.sql import queries
@@ -37,7 +38,7 @@ _LENGTH_COUNTS_FROM: Final = 12
 class Unreadable(NamedTuple):
     """Offsets that cannot be read, from the position to before `next_offset`, and what is kept of them."""
 
-    record: ConsumerRecord[None, bytes]
+    record: Record
     next_offset: int
     reason: str
 
@@ -119,8 +120,8 @@ def _read(batch: bytes) -> None:
         pass
 
 
-def _whole(tp: TopicPartition, offset: int, timestamp: int | None, batch: bytes | None) -> ConsumerRecord[None, bytes]:
-    return ConsumerRecord(tp.topic, tp.partition, offset, timestamp, 0, None, batch, None, -1, len(batch or b""), ())
+def _whole(tp: TopicPartition, offset: int, timestamp: int | None, batch: bytes | None) -> Record:
+    return Record(tp.topic, tp.partition, offset, timestamp, None, batch)
 
 
 def _words(error: Exception) -> str:

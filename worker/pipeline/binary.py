@@ -23,8 +23,12 @@ _UUID_ARRAY_OID: Final = 2951
 _TIMESTAMPTZ_OID: Final = 1184
 _ARRAY_HEADER: Final = Struct(">iiiii")  # dimensions, has nulls, element type, length, lower bound
 _UUID_SIZE: Final = b"\0\0\0\x10"
+_INT8_SIZE: Final = b"\0\0\0\x08"
 
-_pack_usage: Final = Struct(">hi16si16si16siqiqiii?").pack
+# what all rows of a run have alike goes in as one piece
+_USAGE_BEGIN: Final = Struct(">hi").pack(7, 16)
+_USAGE_PLACE: Final = Struct(">iii")  # the partition, and the size of what follows
+_pack_usage: Final = Struct(">6s16s4s16s4s16s4sq4sq12s?").pack
 # one layout for each length of recent users
 _pack_counts: Final = [
     Struct(">hi16siqiqiqii" + "iiiiii" + "i16s" * users + "iiiiii" + "iq" * users).pack for users in range(6)
@@ -58,19 +62,25 @@ def uuid_array(uuids: Sequence[bytes]) -> UuidArray:
     return UuidArray(header + _UUID_SIZE + _UUID_SIZE.join(uuids))
 
 
-def usage_rows(usages: Iterable[tuple[Usage, bool]], partition: int) -> bytes:
-    """Return the COPY data of `referral_usages`, from usages and whether each is a first use."""
-    epoch = _POSTGRES_EPOCH_US
-    pack = _pack_usage
-    rows = [
-        pack(7, 16, uuid, 16, code, 16, user, 8, date_us - epoch, 8, offset, 4, partition, 1, first)
-        for (uuid, code, user, date_us, offset), first in usages
-    ]
+def copy_data(rows: Iterable[bytes]) -> bytes:
+    """Return the data of a COPY from its rows."""
     return b"".join([_HEADER, *rows, _TRAILER])
 
 
-def counts_rows(touched: Iterable[tuple[bytes, Counts]], partition: int) -> bytes:
-    """Return the COPY data of `touched_code_stats`: code, uses, users, last used, partition, recent users and dates."""
+def usage_rows(usages: Iterable[Usage], first_uses: Iterable[bool], partition: int) -> list[bytes]:
+    """Return rows for `copy_usages`, which begin with the usage's uuid; `first_uses` has one for each usage."""
+    epoch = _POSTGRES_EPOCH_US
+    pack = _pack_usage
+    begin, uuid_size, int8_size = _USAGE_BEGIN, _UUID_SIZE, _INT8_SIZE
+    place = _USAGE_PLACE.pack(4, partition, 1)
+    return [
+        pack(begin, uuid, uuid_size, code, uuid_size, user, int8_size, date_us - epoch, int8_size, offset, place, first)
+        for (uuid, code, user, date_us, offset), first in zip(usages, first_uses, strict=True)
+    ]
+
+
+def counts_rows(touched: Iterable[tuple[bytes, Counts]], partition: int) -> list[bytes]:
+    """Return rows for `copy_touched`: code, uses, users, last used, partition, recent users and dates."""
     epoch = _POSTGRES_EPOCH_US
     rows = []
     for code, (total_uses, unique_users, last_used_us, recent) in touched:
@@ -109,7 +119,7 @@ def counts_rows(touched: Iterable[tuple[bytes, Counts]], partition: int) -> byte
                 *dates,
             )  # fmt: skip - a line for each part of the row
         )
-    return b"".join([_HEADER, *rows, _TRAILER])
+    return rows
 
 
 def read_recent(users: bytes, dates: bytes) -> tuple[tuple[int, bytes], ...]:

@@ -1,15 +1,17 @@
 """Counting: usages folded into the statistics of their codes. Pure; counting a run in two parts equals one."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import compress
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from worker.pipeline.decode import Usage
 
 RECENT_MAX: Final = 5
 _HOUR_US: Final = 3_600_000_000
+
+Key = TypeVar("Key")
 
 Recent = tuple[tuple[int, bytes], ...]
 """(latest date_used in microseconds since 1970, user) of up to five distinct users, greatest first."""
@@ -24,62 +26,69 @@ class Counts(NamedTuple):
     recent: Recent
 
 
-class Counted(NamedTuple):
-    """What a run adds up to."""
-
-    touched: dict[bytes, Counts]  # by code: absolute values after the run
-    first_uses: list[bool]  # one for each usage, in their order
+_NEVER_USED: Final = Counts(0, 0, 0, ())
 
 
-def count(usages: Iterable[Usage], stats: Mapping[bytes, Counts], used: AbstractSet[bytes]) -> Counted:
+def find_first_uses(pairs: Sequence[bytes], used: AbstractSet[bytes]) -> list[bool]:
     """
-    Fold usages into copies of their codes' statistics.
+    Return whether each usage is the first of its (code, user) pair.
 
     Args:
-        usages: in the order in which they count; none counted before.
-        stats: the committed statistics by code; read, never written.
-        used: the (code, user) pairs, 32 bytes each, that a stored usage has already.
+        pairs: of the usages, in the order in which they count.
+        used: the pairs that a stored usage has already.
     """
+    if not used and len(set(pairs)) == len(pairs):
+        return [True] * len(pairs)
     seen = set(used)
-    first_uses: list[bool] = []
-    tallies: dict[bytes, _Tally] = {}
-    for _uuid, code, user, date_us, _offset in usages:
-        tally = tallies.get(code)
-        if tally is None:
-            tally = tallies[code] = _Tally(stats.get(code))
-        tally.total_uses += 1
-        pair = code + user
-        first = pair not in seen
-        if first:
-            seen.add(pair)
-            tally.unique_users += 1
-        first_uses.append(first)
-        recent = tally.recent
-        # in a backlog out of order most usages are neither a new user's nor later than what is known
-        if len(recent) < RECENT_MAX or date_us >= recent[-1][0]:
+    first_uses = []
+    for pair in pairs:
+        first_uses.append(pair not in seen)
+        seen.add(pair)
+    return first_uses
+
+
+def count(usages: Sequence[Usage], first_uses: Sequence[bool], stats: Mapping[bytes, Counts]) -> dict[bytes, Counts]:
+    """
+    Fold usages into copies of their codes' statistics, and return those: absolute values by code.
+
+    Args:
+        usages: none counted before; their order does not matter.
+        first_uses: one for each usage.
+        stats: the committed statistics by code; read, never written.
+    """
+    codes = [usage.code for usage in usages]
+    uses, firsts = _tally(codes, first_uses)
+    recents = {code: list(stats[code].recent) if code in stats else [] for code in uses}
+    floors = {code: _floor(recent) for code, recent in recents.items()}
+    # the latest come last in most streams: taken first, they leave the rest of their code below its floor
+    for _uuid, code, user, date_us, _offset in reversed(usages):
+        if date_us >= floors[code]:
+            recent = recents[code]
             _note_recent(recent, (date_us, user))
-    return Counted({code: tally.counts() for code, tally in tallies.items()}, first_uses)
+            floors[code] = _floor(recent)
+    touched = {}
+    for code, recent in recents.items():
+        total_uses, unique_users, _, _ = stats.get(code, _NEVER_USED)
+        # the greatest recent date is the greatest of all: a code's latest usage is never pushed out
+        touched[code] = Counts(total_uses + uses[code], unique_users + firsts[code], recent[0][0], tuple(recent))
+    return touched
 
 
-def count_hours(usages: Iterable[Usage], first_uses: Iterable[bool]) -> dict[int, tuple[int, int]]:
-    """Return uses and first uses by hour of `date_used`, in hours since 1970; `first_uses` is `Counted`'s."""
-    hours = [usage.date_us // _HOUR_US for usage in usages]
-    uses, firsts = Counter(hours), Counter(compress(hours, first_uses))
+def count_hours(usages: Sequence[Usage], first_uses: Sequence[bool]) -> dict[int, tuple[int, int]]:
+    """Return uses and first uses by hour of `date_used`, in hours since 1970; `first_uses` has one for each usage."""
+    uses, firsts = _tally([usage.date_us // _HOUR_US for usage in usages], first_uses)
     return {hour: (count, firsts[hour]) for hour, count in uses.items()}
 
 
-class _Tally:
-    """The statistics of one code while a run is counted."""
+def _tally(keys: Sequence[Key], first_uses: Sequence[bool]) -> tuple[Counter[Key], Counter[Key]]:
+    """Return uses and first uses by key; in a stream of new pairs both are the same."""
+    uses = Counter(keys)
+    return uses, uses if all(first_uses) else Counter(compress(keys, first_uses))
 
-    __slots__ = ("recent", "total_uses", "unique_users")
 
-    def __init__(self, before: Counts | None) -> None:
-        self.total_uses, self.unique_users, _, recent = before or (0, 0, 0, ())
-        self.recent = list(recent)
-
-    def counts(self) -> Counts:
-        # the greatest recent date is the greatest of all: a code's latest usage is never pushed out
-        return Counts(self.total_uses, self.unique_users, self.recent[0][0], tuple(self.recent))
+def _floor(recent: Sequence[tuple[int, bytes]]) -> int:
+    """Return the date below which no usage can change its code's recent users."""
+    return recent[-1][0] if len(recent) == RECENT_MAX else 0
 
 
 def _note_recent(recent: list[tuple[int, bytes]], entry: tuple[int, bytes]) -> None:

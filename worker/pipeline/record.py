@@ -1,11 +1,11 @@
 """What the pipeline reads of a Kafka record, and what it asks to be sent."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 
-class Record(Protocol):
-    """A record as aiokafka delivers it; `timestamp` is in milliseconds, None or negative when absent."""
+class Record(NamedTuple):
+    """A record of a topic; `timestamp` is in milliseconds, None or negative when absent."""
 
     topic: str
     partition: int
@@ -13,7 +13,7 @@ class Record(Protocol):
     timestamp: int | None
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 class Message(NamedTuple):

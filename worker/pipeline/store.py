@@ -7,6 +7,7 @@ in any cut, and a transaction may end at any statement.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Final, NamedTuple
 
 from psycopg import AsyncConnection, AsyncCursor, Error
@@ -14,8 +15,8 @@ from psycopg.errors import UniqueViolation
 
 from schemas import Reason
 from worker.errors import StoreRefusedError, StoreUnavailableError
-from worker.pipeline.binary import counts_rows, read_recent, usage_rows, uuid_array
-from worker.pipeline.count import Counts, count, count_hours
+from worker.pipeline.binary import copy_data, counts_rows, read_recent, usage_rows, uuid_array
+from worker.pipeline.count import Counts, count, count_hours, find_first_uses
 from worker.pipeline.decode import Decoder, Reject, Usage
 from worker.pipeline.first_use import PairFilter, find_used
 from worker.pipeline.record import Record
@@ -219,20 +220,21 @@ async def _store(conn: AsyncConnection, run: DecodedRun, held: Held, known: set[
         position = row[0] if row else None
         if position is None or position != held.next_offset or run.start > position:
             return Moved(position)
-        fresh = [usage for usage in run.usages if usage.offset >= position]
+        fresh = run.usages if run.start == position else [usage for usage in run.usages if usage.offset >= position]
         rejects = [reject for reject in run.rejects if reject.record.offset >= position]
         usages = _without_known(fresh, known)
         # first use, count
         pairs = [usage.code + usage.user for usage in usages]
         used = await find_used(cursor, pairs, held.stats, held.pair_filter)
-        touched, first_uses = count(usages, held.stats, used)
+        first_uses = find_first_uses(pairs, used)
+        touched = count(usages, first_uses, held.stats)
         # write
         if usages:
-            rows = list(zip(usages, first_uses, strict=True))
+            rows = usage_rows(usages, first_uses, run.partition)
             if known:
                 # where two partitions insert the same ids, one order for both keeps them from a deadlock
                 rows.sort()
-            await _copy(cursor, "copy_usages", usage_rows(rows, run.partition))
+            await _copy(cursor, "copy_usages", rows)
             await _copy(cursor, "copy_touched", counts_rows(sorted(touched.items()), run.partition))
             await cursor.execute(queries["write_stats"])
             await _write_hours(cursor, run.partition, count_hours(usages, first_uses))
@@ -254,7 +256,7 @@ async def _store(conn: AsyncConnection, run: DecodedRun, held: Held, known: set[
             )
     return Stored(
         touched,
-        [pair for pair, first in zip(pairs, first_uses, strict=True) if first],
+        list(compress(pairs, first_uses)),
         stored=len(usages),
         reject_reasons=[reject.reason for reject in rejects],
         duplicates=len(fresh) - len(usages),
@@ -272,9 +274,9 @@ def _without_known(usages: Sequence[Usage], known: set[bytes]) -> list[Usage]:
     return [usage for uuid, usage in first_by_uuid.items() if uuid not in known]
 
 
-async def _copy(cursor: AsyncCursor, name: str, rows: bytes) -> None:
+async def _copy(cursor: AsyncCursor, name: str, rows: Sequence[bytes]) -> None:
     async with cursor.copy(queries[name]) as copy:
-        await copy.write(rows)
+        await copy.write(copy_data(rows))
 
 
 async def _write_hours(cursor: AsyncCursor, partition: int, hours: dict[int, tuple[int, int]]) -> None:
@@ -322,7 +324,7 @@ async def _find_refused(conn: AsyncConnection, run: DecodedRun, known: set[bytes
 async def _try_usages(conn: AsyncConnection, usages: Sequence[Usage], partition: int) -> Error | None:
     try:
         async with conn.transaction(), conn.cursor() as cursor:
-            await _copy(cursor, "copy_usages", usage_rows([(usage, False) for usage in usages], partition))
+            await _copy(cursor, "copy_usages", usage_rows(usages, [False] * len(usages), partition))
     except Error as error:
         # an event id stored meanwhile is known to the next try
         if _is_known(error) or classify(error) is not Verdict.REJECT:

@@ -1,24 +1,11 @@
 """An event before it is on a topic, and whether a worker would take it."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from worker.errors import RecordRejectedError
-from worker.pipeline.decode import Decoder, Reject, Usage
-
-
-@dataclass(slots=True)
-class Draft:
-    """A value as the decoder reads records: it has no place and no time yet."""
-
-    value: bytes | None
-    topic: str = ""
-    partition: int = 0
-    offset: int = 0
-    timestamp: int | None = None
-    key: bytes | None = None
-    headers: Sequence[tuple[str, bytes | None]] = ()
+from worker.pipeline.decode import Decoder, Usage
+from worker.pipeline.record import Record
 
 
 def judge(decoder: Decoder, value: bytes) -> Usage:
@@ -28,10 +15,11 @@ def judge(decoder: Decoder, value: bytes) -> Usage:
     Raises:
         RecordRejectedError: a worker would reject it, for this reason and with these words.
     """
-    (item,) = decoder.decode([Draft(value)])
-    if isinstance(item, Reject):
-        raise RecordRejectedError(item.reason, item.detail)
-    return item
+    # it has no place and no time yet
+    usages, rejects = decoder.decode([Record("", 0, 0, None, None, value)])
+    for reject in rejects:
+        raise RecordRejectedError(reject.reason, reject.detail)
+    return usages[0]
 
 
 def to_value(fields: Mapping[str, str]) -> bytes:

@@ -6,6 +6,7 @@ of the records behind it, whose batch begins before them.
 """
 
 import struct
+import sys
 from typing import Any, Final
 
 from aiokafka.client import AIOKafkaClient
@@ -13,10 +14,10 @@ from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import CorruptRecordException, LeaderNotAvailableError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.default_records import _DefaultRecordBatchPy as Batch
-from aiokafka.structs import ConsumerRecord, TopicPartition
+from aiokafka.structs import TopicPartition
 
-READ_UNCOMMITTED: Final = 0
-READ_COMMITTED: Final = 1
+from worker.pipeline.record import Record
+from worker.runs.unread import Unread
 
 _FETCH_WAIT_MS: Final = 100
 _LENGTH_AT: Final = 8  # of the bytes behind it, in every version of a batch
@@ -26,7 +27,7 @@ _MAGIC_WITH_HEADERS: Final = 2
 
 async def read_batch(
     client: AIOKafkaClient, tp: TopicPartition, offset: int, isolation_level: int
-) -> tuple[list[ConsumerRecord], int]:
+) -> tuple[list[Record], int]:
     """
     Return the records of one batch from `offset` on, and the offset behind them; none of an aborted transaction.
 
@@ -51,8 +52,10 @@ async def read_batch(
         return [], offset
     # from version 11 on the replica to prefer stands between the aborted transactions and the records
     aborted = rest[-3] if response.API_VERSION >= 11 else rest[-2]
-    records = PartitionRecords(tp, _OneBatch(rest[-1]), aborted, offset, None, None, False, isolation_level)
-    return list(records), records.next_fetch_offset
+    unread = Unread(PartitionRecords(tp, _OneBatch(rest[-1]), aborted, offset, None, None, False, isolation_level))
+    records: list[Record] = []
+    unread.move_to(records, sys.maxsize, sys.maxsize)
+    return records, unread.next_fetch_offset
 
 
 class _OneBatch:

@@ -20,9 +20,11 @@ from faust.types import TP, ConsumerMessage, Message
 from mode.types import ServiceT
 
 from worker.errors import BrokerUnavailableError, InvariantError
+from worker.pipeline.record import Record
 from worker.runs.fetching import Outcome, OutOfRangeError, UnreadableError, fetch
 from worker.runs.lanes import Lane, Lanes
 from worker.runs.progress import Reach
+from worker.runs.run import Run
 
 if TYPE_CHECKING:
     from worker.runs.app import App
@@ -34,6 +36,7 @@ _FETCH_MAX_WAIT_MS: Final = 50
 _COMMIT_TIMEOUT_S: Final = 5.0
 _SEEK_TIMEOUT_S: Final = 10.0
 _FLUSH_TIMEOUT_S: Final = 5.0
+_TIMESTAMP_OF_PRODUCER: Final = 0
 
 _log: Final = structlog.get_logger("referrals")
 
@@ -217,11 +220,16 @@ class Consumer(driver.Consumer):
     async def _deliver(self, message: Message) -> None:
         await self.wait_first(self.callback(message), self.suspend_flow.wait())
 
-    def _to_run_message(self, tp: TP, run: Any) -> ConsumerMessage:
-        last = run.records[-1]
+    def _to_message(self, tp: TP, record: Record) -> ConsumerMessage:
+        return self._new_message(tp, record, record.headers, record.key, record.value)
+
+    def _to_run_message(self, tp: TP, run: Run) -> ConsumerMessage:
+        return self._new_message(tp, run.records[-1], [], None, run)
+
+    def _new_message(self, tp: TP, record: Record, headers: Any, key: bytes | None, value: Any) -> ConsumerMessage:
         return ConsumerMessage(
-            tp.topic, tp.partition, last.offset, last.timestamp, last.timestamp_type,
-            [], None, run, None, 0, 0, tp, generation_id=self.app.consumer_generation_id,
+            tp.topic, tp.partition, record.offset, (record.timestamp or 0) / 1000, _TIMESTAMP_OF_PRODUCER,
+            headers, key, value, None, tp=tp, generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
 
     def _is_usages(self, tp: TP) -> bool:

@@ -11,12 +11,13 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.consumer.fetcher import Fetcher, FetchError, FetchResult
+from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchError, FetchResult
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
-from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
-from worker.runs.batches import READ_COMMITTED, read_batch
+from worker.pipeline.record import Record
+from worker.runs.batches import read_batch
+from worker.runs.unread import Unread
 
 PORTION_MAX_BYTES: Final = 8 * 1024 * 1024  # of keys and values; a first record is taken whatever its size
 _MEND_TIMEOUT_S: Final = 10.0
@@ -34,7 +35,7 @@ class UnreadableError(Exception):
         self.offset = offset
 
 
-Outcome = list[ConsumerRecord] | OutOfRangeError | UnreadableError
+Outcome = list[Record] | OutOfRangeError | UnreadableError
 """Of a partition: at least one record, or why there is none."""
 
 
@@ -103,20 +104,18 @@ def _take(fetcher: Fetcher, wanted: Collection[TP], records_max: int) -> dict[TP
     return taken
 
 
-def _take_portion(result: FetchResult, records_left: int) -> list[ConsumerRecord] | UnreadableError | None:
+def _take_portion(result: FetchResult, records_left: int) -> list[Record] | UnreadableError | None:
     if not result.has_more() or not result.check_assignment(result._topic_partition):  # noqa: SLF001
         return None
     unread: Any = result._partition_records  # noqa: SLF001
-    records: list[ConsumerRecord] = []
-    size_bytes = 0
+    if not isinstance(unread, Unread):
+        unread = result._partition_records = Unread(unread)  # noqa: SLF001
+    records: list[Record] = []
     failure = None
     try:
-        for record in unread:
-            records.append(record)
-            size_bytes += max(record.serialized_key_size, 0) + max(record.serialized_value_size, 0)
-            if len(records) >= records_left or size_bytes >= PORTION_MAX_BYTES:
-                result._update_position()  # noqa: SLF001
-                return records
+        if unread.move_to(records, records_left, PORTION_MAX_BYTES):
+            result._update_position()  # noqa: SLF001
+            return records
     except Exception as error:  # noqa: BLE001 - checksums, formats and four codecs all fail in ways of their own
         failure = error
     result._update_position()  # noqa: SLF001 - as far as it was read
@@ -128,7 +127,7 @@ def _take_portion(result: FetchResult, records_left: int) -> list[ConsumerRecord
 
 async def _mend(
     consumer: AIOKafkaConsumer, tp: TP, unreadable: UnreadableError, records_max: int
-) -> list[ConsumerRecord] | None:
+) -> list[Record] | None:
     """Read a batch that aiokafka does not, and move behind it; None when we cannot either."""
     assignment = consumer._subscription.subscription.assignment  # noqa: SLF001
     try:

@@ -11,13 +11,14 @@ from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer.fetcher import READ_UNCOMMITTED
 from aiokafka.errors import CorruptRecordException, KafkaError, UnknownTopicOrPartitionError
 from aiokafka.structs import TopicPartition
 from mode import Service
 
 from worker.errors import BrokerUnavailableError
 from worker.pipeline.record import Record
-from worker.runs.batches import READ_UNCOMMITTED, read_batch
+from worker.runs.batches import read_batch
 
 _TIMEOUT_S: Final = 10.0
 
