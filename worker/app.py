@@ -88,6 +88,7 @@ def build(
         seek=lambda tp, offset: cast("Consumer", app.consumer).seek_run(tp, offset),
         fail=lambda error: process.fail(error),  # noqa: PLW0108 - the process is made of all this, below
         retry_max_s=settings.retry_max_s,
+        run_max_records=settings.run_max_records,
     )
     add_agent(app, lanes.submit)
     health = Health(lanes)

@@ -7,6 +7,7 @@ abandoned, not waited for, and the next lane of the partition starts once that h
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol, TypeVar
 
@@ -19,9 +20,12 @@ from worker.pipeline.record import Record
 from worker.pipeline.resume import recreated
 from worker.pipeline.retry import Backoff
 from worker.runs.progress import Progress, Reach, measure
-from worker.runs.run import Run
+from worker.runs.run import Run, join
 
-RUNS_MAX: Final = 2  # delivered to a lane and not finished: one at work, one ready
+# What waits in a lane is joined into one run: small ones would each cost a transaction. It takes no more once it has
+# enough for a good run, and never more than a few deliveries, each of which may be large.
+_ENOUGH_RECORDS: Final = 1000
+_DELIVERIES_MAX: Final = 4
 _UNREADABLE_PAUSE_S: Final = 1.0
 
 _log: Final = structlog.get_logger("referrals")
@@ -61,8 +65,11 @@ class Lane:
         self.unreadable: str | None = None  # why what comes next cannot be read
         self._is_pausing = False
         self._expected = 0  # offset to be delivered next
-        self._unfinished = 0
-        self._queue: asyncio.Queue[Run] = asyncio.Queue()
+        self._unfinished_count = 0  # records delivered and not stored
+        self._waiting_count = 0  # records delivered and not at work
+        self._waiting_runs = 0
+        self._waiting: deque[Run] = deque()
+        self._has_waiting = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(
             self._work(previous), name=f"lane {tp.topic}[{tp.partition}]"
         )
@@ -76,12 +83,13 @@ class Lane:
     @property
     def has_room(self) -> bool:
         """Whether another run may be delivered."""
-        return self.serving and self._unfinished < RUNS_MAX and not self._is_pausing
+        has_little = self._waiting_count < _ENOUGH_RECORDS and self._waiting_runs < _DELIVERIES_MAX
+        return self.serving and has_little and not self._is_pausing
 
     @property
     def is_idle(self) -> bool:
         """Whether every run delivered is finished."""
-        return self._unfinished == 0
+        return self._unfinished_count == 0
 
     @property
     def has_failed(self) -> bool:
@@ -111,12 +119,15 @@ class Lane:
             raise recreated(f"{topic}[{partition}]@{first} was delivered", self._expected)
         run = Run(self.tp.topic, self.tp.partition, self._expected, last + 1, records, self.epoch)
         self._expected = last + 1
-        self._unfinished += 1
+        self._unfinished_count += len(records)
+        self._waiting_count += len(records)
+        self._waiting_runs += 1
         return run
 
     def submit(self, run: Run) -> None:
-        """Queue a run; the number of unfinished ones is bounded by `has_room`."""
-        self._queue.put_nowait(run)
+        """Let a run wait; how much waits is bounded by `has_room`."""
+        self._waiting.append(run)
+        self._has_waiting.set()
 
     def stand_still(self, offset: int, reason: str) -> None:
         """Wait before what cannot be read, and try again in a while; it is said once for each offset."""
@@ -154,7 +165,7 @@ class Lane:
         self._expected = self.next_offset = position
         self._lanes.changed.set()
         while not self.epoch.ended:
-            run = await self._queue.get()
+            run = await self._next_run()
             is_done = await self._lanes.handler.process(run, self._retry)
             if self.epoch.ended:
                 return
@@ -162,8 +173,23 @@ class Lane:
                 self._lanes.reopen(self)
                 return
             self.next_offset = run.next_offset
-            self._unfinished -= 1
+            self._unfinished_count -= len(run.records)
             self._lanes.changed.set()
+
+    async def _next_run(self) -> Run:
+        """Return what waits, joined to one run as far as one transaction takes it."""
+        await self._has_waiting.wait()
+        runs = [self._waiting.popleft()]
+        count = len(runs[0].records)
+        while self._waiting and count + len(self._waiting[0].records) <= self._lanes.run_max_records:
+            runs.append(self._waiting.popleft())
+            count += len(runs[-1].records)
+        if not self._waiting:
+            self._has_waiting.clear()
+        self._waiting_count -= count
+        self._waiting_runs -= len(runs)
+        self._lanes.changed.set()
+        return join(runs)
 
     async def _retry(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Try until it succeeds or the epoch ends; an outage needs no human once it is over."""
@@ -200,6 +226,7 @@ class Lanes:
         seek: moves the consumer of a partition to an offset.
         fail: called with the error of a lane that can go on no more; it must end the process.
         retry_max_s: the longest pause between two tries.
+        run_max_records: the most that one transaction stores.
     """
 
     def __init__(
@@ -209,11 +236,13 @@ class Lanes:
         seek: Callable[[TP, int], Awaitable[None]],
         fail: Callable[[BaseException], None],
         retry_max_s: float,
+        run_max_records: int,
     ) -> None:
         self.handler = handler
         self.seek = seek
         self.fail = fail
         self.retry_max_s = retry_max_s
+        self.run_max_records = run_max_records
         self.changed = asyncio.Event()  # a lane has room, or has gone: look again
         self.is_assigned = False  # whether it is known which partitions are ours
         self._lanes: dict[TP, Lane] = {}

@@ -28,3 +28,12 @@ class Run:
 
     def __str__(self) -> str:
         return f"{self.topic}[{self.partition}]@{self.start}..{self.next_offset - 1}"
+
+
+def join(runs: Sequence[Run]) -> Run:
+    """Return one run of those delivered one after the other in one epoch."""
+    first, last = runs[0], runs[-1]
+    if first is last:
+        return first
+    records = [record for run in runs for record in run.records]
+    return Run(first.topic, first.partition, first.start, last.next_offset, records, first.epoch)
