@@ -98,7 +98,9 @@ class UsageRuns:
         if partition >= self._partition_count:
             raise grown(self._topic.name, self._partition_count, partition + 1)
         async with self._database.writing(epoch) as conn:
+            started_s = time.monotonic()
             position, stats = await load_partition(conn, self._topic.name, partition, self._partition_count)
+            load_s = time.monotonic() - started_s
         start = await find_start(self._topic, partition, position)
         if start > position.next_offset:
             await self._pass_over(partition, position.next_offset, start, epoch)
@@ -106,8 +108,9 @@ class UsageRuns:
             self._table.hold(partition, stats, self._partition_count)
             self._held[partition] = Held(start, stats, self._filters.open(partition, stats))
             _log.info(
-                "partition loaded", partition=f"{self._topic.name}[{partition}]", position=start, codes=len(stats)
-            )
+                "partition loaded", partition=f"{self._topic.name}[{partition}]", position=start, codes=len(stats),
+                load_s=round(load_s, 3),
+            )  # fmt: skip
         return start
 
     async def _pass_over(self, partition: int, position: int, start: int, epoch: Epoch) -> None:

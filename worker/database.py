@@ -43,6 +43,12 @@ class Database(Service):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self._settings = settings
+        self._writing_count = 0
+
+    @property
+    def is_storing(self) -> bool:
+        """Whether runs are being stored at this moment."""
+        return self._writing_count > 0
 
     async def on_start(self) -> None:
         """Open the pools on the running loop."""
@@ -69,9 +75,13 @@ class Database(Service):
             StoreUnavailableError: no connection in time, or the block failed in a way that a retry may mend.
             StoreRefusedError: the block failed in a way that neither a retry nor a reject would mend.
         """
-        async with self._lend(self._writers, self._settings.transaction_timeout_s) as conn:
-            with epoch.ending(lambda: sever(conn)):
-                yield conn
+        self._writing_count += 1
+        try:
+            async with self._lend(self._writers, self._settings.transaction_timeout_s) as conn:
+                with epoch.ending(lambda: sever(conn)):
+                    yield conn
+        finally:
+            self._writing_count -= 1
 
     async def end_blockers(self, conn: AsyncConnection, topic: str, partition: int) -> None:
         """

@@ -23,7 +23,7 @@ from worker.pipeline.first_use import PairFilter
 from worker.pipeline.retry import Backoff
 from worker.sql import queries
 
-# filling takes at most this share of one connection's time: runs go first
+# while runs are stored, filling takes at most this share of one connection's time: they go first
 _SHARE: Final = 0.2
 _RETRY_MAX_S: Final = 5.0
 _BEFORE_ALL: Final = bytes(32)
@@ -95,7 +95,8 @@ class Filters(Service):
             is_last = len(page) < self._page_rows
             if not is_last:
                 last_pair = page[-1][1]
-                await self.sleep((time.monotonic() - page_at_s) * (1 / _SHARE - 1))
+                page_s = time.monotonic() - page_at_s
+                await self.sleep(page_s * (1 / _SHARE - 1) if self._database.is_storing else 0)
         if is_last:
             for pair_filter in filling.values():
                 pair_filter.finish()

@@ -656,6 +656,27 @@ async def test_load_partition_equals_sql(sql, conn):
         } == {found[0]: found[1:] for found in stored}
 
 
+@pytest.mark.parametrize("code_count", [999, 1000, 2500])
+async def test_load_partition_gives_others_their_turn(conn, lane, code_count):
+    """Every code of a large partition is loaded, however many, and others work meanwhile, at every thousand codes."""
+    usages = [usage(number, code=number) for number in range(code_count)]
+    await lane.store(conn, run_of_usages(usages))
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(take_turns())
+    loaded = await Lane().load(conn)
+    other.cancel()
+    assert loaded.stats.keys() == {one.code for one in usages}
+    assert loaded.stats == lane.held.stats
+    assert turns > code_count / 1000
+
+
 async def test_write_rejects_keeps_any_bytes(sql, conn, lane):
     """Value, key and headers of a reject are kept whole, whatever bytes they hold, in their order."""
     hostile = [b"\0", b"\r\n", b"\xff\xfe", bytes(range(256)), b"'); drop table x; --", b"\\x00", b"\\N\t", b""]
