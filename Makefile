@@ -8,7 +8,7 @@ TESTS := tests/unit tests/integration tests/acceptance
 PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-browser bench lint lock clean
+.PHONY: help demo test test-faults test-browser bench bench-latency bench-growth lint lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -25,8 +25,14 @@ test-faults: $(INSTALLED) ## Kill, freeze, cut and refuse under load, and see th
 test-browser: $(INSTALLED) ## Test the pages in a Chromium of the machine's
 	$(BIN)/pytest tests/browser
 
-bench: $(INSTALLED) ## Measure how fast a backlog drains, against a bare loop (takes minutes, keep the machine quiet)
-	$(BIN)/python -m bench.backlog
+bench: $(INSTALLED) ## Measure how fast a backlog drains, beside five others (about 12 minutes, keep the machine quiet)
+	$(BIN)/python -m bench.backlog --write
+
+bench-latency: $(INSTALLED) ## Measure how long people and programs wait for a worker (takes minutes, keep it quiet)
+	$(BIN)/python -m bench.latency
+
+bench-growth: $(INSTALLED) ## Measure how cost grows with rows, codes and pairs (takes 25 minutes, keep the machine quiet)
+	$(BIN)/python -m bench.growth
 
 lint: $(INSTALLED) ## Check style and types
 	$(BIN)/ruff check
@@ -41,6 +47,8 @@ lock: $(INSTALLED) ## Write the lock files anew from pyproject.toml
 	@# of the image: what runs, and what builds it, in the same versions
 	$(LOCK) --constraint requirements.lock --output-file requirements.runtime.lock pyproject.toml
 	echo hatchling | $(LOCK) --constraint requirements.lock --python-version 3.11 --output-file requirements.build.lock -
+	@# of a contender in the bench, which pins older packages and so has an environment of its own
+	echo 'quixstreams[postgresql]' | $(LOCK) --python-version 3.11 --output-file bench/contenders/quix-streams.lock -
 
 clean: ## Remove the environment, the demo's data and jars, and all caches
 	rm -rf $(VENV) .sandbox .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,5 +1,5 @@
 """
-How fast a backlog is drained: this worker beside a bare loop, in turns, on the same servers and the same topic.
+How fast a backlog is drained: this worker beside what one would take instead, in turns, on the same servers.
 
 `python -m bench.backlog --help` says what can be asked of it; README.md says what the figures mean.
 """
@@ -15,17 +15,21 @@ from typing import Final
 
 from rich.console import Console
 
-from bench.contenders import BASELINE, CONTENDERS, Contender
-from bench.events import CODE_COUNT, PARTITION_COUNT, USER_COUNT, load_backlog
+from bench.contenders.contender import Contender
+from bench.contenders.kafka_connect import DEBEZIUM_VERSION
+from bench.contenders.quix_environment import quix_version
+from bench.contenders.roster import CONTENDERS
+from bench.events import CODE_COUNT, PARTITION_COUNT, USER_COUNT, Backlog, load_backlog
 from bench.measure import Measurement, measure
 from bench.report import Result, machine, to_table, versions, write
-from bench.services import running_services
+from bench.services import Services, running_services
 from sandbox.errors import SandboxError
 from sandbox.interrupts import Interrupts
 
 NAME: Final = "backlog"
 TOPIC: Final = "referral-usages"
 EVENT_MIN_COUNT: Final = 20_000
+OTHER_VERSIONS: Final = {"Debezium": DEBEZIUM_VERSION, "quix-streams": quix_version()}
 QUIET_LOAD_MAX: Final = 0.5
 EXIT_FAILURE: Final = 1
 EXIT_INTERRUPTED: Final = 130
@@ -37,6 +41,7 @@ class Options:
 
     event_count: int
     round_count: int
+    contenders: Sequence[Contender]
     is_written: bool
 
 
@@ -50,36 +55,53 @@ def run(options: Options, console: Console, interrupts: Interrupts) -> Result:
     load_before = os.getloadavg()[0]
     if load_before > QUIET_LOAD_MAX:
         console.print(f"[yellow]the machine is busy (load {load_before:.1f}): figures will be low and spread wide")
+    for contender in options.contenders:
+        if contender.prepare:
+            console.print(f"preparing {contender.name}, which takes a minute the first time ...")
+            contender.prepare()
     with running_services() as services:
         try:
-            console.print(f"loading {options.event_count:,} events into {PARTITION_COUNT} partitions ...")
-            backlog = load_backlog(services.kafka.bootstrap_servers, TOPIC, options.event_count)
+            backlogs = _load(options, services, console)
             measurements = []
             for number in range(1, options.round_count + 1):
-                for contender in _turns(number):
-                    taken = measure(contender, backlog, services, number)
+                for contender in _turns(options.contenders, number):
+                    taken = measure(contender, backlogs[_event_count_of(contender, options)], services, number)
                     console.print(f"round {number}: {_said(taken)}", highlight=False, soft_wrap=True)
                     measurements.append(taken)
             return Result(
                 date=datetime.now(UTC).date().isoformat(),
                 command=shlex.join(["python", "-m", "bench.backlog", *sys.argv[1:]]),
-                event_count=backlog.event_count,
+                event_count=options.event_count,
                 code_count=CODE_COUNT,
                 user_count=USER_COUNT,
                 partition_count=PARTITION_COUNT,
                 round_count=options.round_count,
                 machine=machine(),
                 load_before=round(load_before, 1),
-                versions=versions(services.postgres_version()),
+                versions=versions(services.postgres_version()) | OTHER_VERSIONS,
                 measurements=measurements,
             )
         finally:
             interrupts.begin_stop()
 
 
-def _turns(round_number: int) -> Sequence[Contender]:
-    # whoever comes first in a round meets another machine than whoever comes second: they take turns
-    return CONTENDERS if round_number % 2 else CONTENDERS[::-1]
+def _load(options: Options, services: Services, console: Console) -> dict[int, Backlog]:
+    """Load a topic for each number of events that some contender takes, the first events of the same ones."""
+    backlogs = {}
+    for event_count in sorted({_event_count_of(contender, options) for contender in options.contenders}):
+        console.print(f"loading {event_count:,} events into {PARTITION_COUNT} partitions ...")
+        topic = f"{TOPIC}-{event_count}"
+        backlogs[event_count] = load_backlog(services.kafka.bootstrap_servers, topic, event_count)
+    return backlogs
+
+
+def _event_count_of(contender: Contender, options: Options) -> int:
+    return min(options.event_count, contender.event_max_count or options.event_count)
+
+
+def _turns(contenders: Sequence[Contender], round_number: int) -> Sequence[Contender]:
+    # whoever comes first in a round meets another machine than whoever comes last: they take turns
+    return contenders if round_number % 2 else contenders[::-1]
 
 
 def _said(taken: Measurement) -> str:
@@ -93,11 +115,16 @@ def _read_options(arguments: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="python -m bench.backlog", description=__doc__.split("\n\n")[0])
     parser.add_argument("--events", type=_event_count, metavar="N", help="events in the backlog (400,000)")
     parser.add_argument("--rounds", type=_positive, metavar="N", help="how often each contender runs (5)")
+    names = {contender.slug: contender for contender in CONTENDERS}
+    parser.add_argument(
+        "--only", nargs="+", choices=names, default=list(names), metavar="NAME", help=f"of {', '.join(names)}"
+    )
     parser.add_argument("--quick", action="store_true", help="100,000 events and one round, unless said otherwise")
-    parser.add_argument("--write", action="store_true", help="write results/backlog.json and the table in README.md")
+    parser.add_argument("--write", action="store_true", help="write results/backlog.*, and the table in README.md")
     given = parser.parse_args(arguments)
     events, rounds = (100_000, 1) if given.quick else (400_000, 5)
-    return Options(given.events or events, given.rounds or rounds, given.write)
+    chosen = [names[name] for name in names if name in given.only]
+    return Options(given.events or events, given.rounds or rounds, chosen, given.write)
 
 
 def _positive(text: str) -> int:
@@ -126,9 +153,9 @@ def main() -> int:
     except SandboxError as error:
         console.print(str(error), style="red", markup=False, highlight=False)
         return EXIT_FAILURE
-    console.print(to_table(result, BASELINE.name))
+    console.print(to_table(result))
     if options.is_written:
-        for path in write(result, BASELINE.name, NAME):
+        for path in write(result, NAME):
             console.print(f"written: {path.name}")
     return 0
 

@@ -2,16 +2,16 @@
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its stubs forgot it
 
-from sandbox.errors import PublishFailedError
+from bench.publishing import BROKER_TIMEOUT_S, Draft, Publisher
 from schemas import UsageEvent
 
 PARTITION_COUNT: Final = 4
@@ -22,7 +22,6 @@ FIRST_DATE: Final = datetime(2025, 1, 1, tzinfo=UTC)
 # dates mostly rise, as in life, and are never in exact order
 DATE_STEP: Final = timedelta(milliseconds=1)
 DATE_DISORDER_US: Final = 60_000_000
-BROKER_TIMEOUT_S: Final = 30
 _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -44,16 +43,23 @@ class Backlog:
     digest: bytes
 
 
-def make_events(event_count: int) -> Iterator[UsageEvent]:
+def code_uuid(number: int) -> str:
+    """Return the UUID of a code; bench/sql/history.sql makes those of users in the same way."""
+    return _named("code", number)
+
+
+def make_events(
+    event_count: int, seed: int = SEED, *, code_count: int = CODE_COUNT, user_count: int = USER_COUNT
+) -> Iterator[UsageEvent]:
     """Make events with codes and users drawn evenly, so that a run touches all codes of its partition."""
-    chance = random.Random(SEED)
-    codes = [_uuid(chance) for _ in range(CODE_COUNT)]
-    users = [_uuid(chance) for _ in range(USER_COUNT)]
+    chance = random.Random(seed)
+    codes = [code_uuid(number) for number in range(code_count)]
+    users = [_named("user", number) for number in range(user_count)]
     for number in range(event_count):
         disorder = timedelta(microseconds=chance.randrange(DATE_DISORDER_US))
         yield UsageEvent(
-            code_uuid=str(chance.choice(codes)),
-            used_by_uuid=str(chance.choice(users)),
+            code_uuid=chance.choice(codes),
+            used_by_uuid=chance.choice(users),
             date_used=FIRST_DATE + number * DATE_STEP + disorder,
             event_id=str(_uuid(chance)),
         )
@@ -66,53 +72,38 @@ def load_backlog(bootstrap_servers: str, topic: str, event_count: int) -> Backlo
     Raises:
         PublishFailedError: the broker did not take all of them.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    admin.create_topics([NewTopic(topic, PARTITION_COUNT, 1)])[topic].result(BROKER_TIMEOUT_S)
-    producer = Producer(
-        {
-            "bootstrap.servers": bootstrap_servers,
-            "partitioner": "murmur2_random",
-            "enable.idempotence": True,
-            "linger.ms": 20,
-            # a new broker is not ready for idempotence at once; what fails for good is reported below
-            "log_level": 3,
-        }
-    )
-    lasts: dict[int, tuple[int, bytes]] = {}
-    failures: list[KafkaError] = []
+    create_topic(bootstrap_servers, topic, PARTITION_COUNT)
+    publisher = Publisher(bootstrap_servers, topic, linger_ms=20)
+    return publish_all(publisher, topic, make_events(event_count))
 
-    def note(error: KafkaError | None, message: Message) -> None:
-        partition, offset = message.partition(), message.offset()
-        if error is not None:
-            failures.append(error)
-        elif partition is not None and offset is not None:
-            # delivery is reported in the order of offsets
-            lasts[partition] = offset, message.value() or b""
+
+def create_topic(bootstrap_servers: str, topic: str, partition_count: int) -> None:
+    """Create a topic, which must be new: nobody else's events may be in it."""
+    # it tells of an event of its own that nobody served when it is let go
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 3})
+    admin.create_topics([NewTopic(topic, partition_count, 1)])[topic].result(BROKER_TIMEOUT_S)
+
+
+def publish_all(publisher: Publisher, topic: str, events: Iterable[UsageEvent]) -> Backlog:
+    """
+    Publish events and return what they are together.
+
+    Raises:
+        PublishFailedError: the broker did not take all of them.
+    """
+    lasts: dict[int, bytes] = {}
+
+    def note(message: Message) -> None:
+        # told in the order of offsets
+        lasts[message.partition()] = message.value() or b""
 
     rows = []
-    for event in make_events(event_count):
-        _produce(producer, topic, event, note)
+    for event in events:
+        publisher.publish(Draft(event.key(), event.value(), note))
         rows.append(_row(event))
-    left = producer.flush(BROKER_TIMEOUT_S)
-    stored_count = sum(offset + 1 for offset, _ in lasts.values())
-    if left or failures or stored_count != event_count:
-        what = f"the topic holds {stored_count} of {event_count} events; {failures[:1] or 'no error was reported'}"
-        raise PublishFailedError(what, "see that the disk has room, then try again")
-    last_ids = [UUID(UsageEvent.model_validate_json(value).event_id) for _, value in lasts.values()]
-    return Backlog(topic, event_count, last_ids, hashlib.sha256(b"".join(sorted(rows))).digest())
-
-
-def _produce(
-    producer: Producer, topic: str, event: UsageEvent, note: Callable[[KafkaError | None, Message], None]
-) -> None:
-    while True:
-        try:
-            producer.produce(topic, event.value(), event.key(), on_delivery=note)
-        except BufferError:
-            producer.poll(0.1)
-        else:
-            producer.poll(0)
-            return
+    publisher.finish()
+    last_ids = [UUID(UsageEvent.model_validate_json(value).event_id) for value in lasts.values()]
+    return Backlog(topic, len(rows), last_ids, hashlib.sha256(b"".join(sorted(rows))).digest())
 
 
 def _row(event: UsageEvent) -> bytes:
@@ -120,6 +111,10 @@ def _row(event: UsageEvent) -> bytes:
     date_us = (event.date_used - _UNIX_EPOCH) // _MICROSECOND
     ids = (event.event_id, event.code_uuid, event.used_by_uuid)
     return b"".join(UUID(text).bytes for text in ids) + date_us.to_bytes(8, "big")
+
+
+def _named(kind: str, number: int) -> str:
+    return str(UUID(bytes=hashlib.md5(f"{kind} {number}".encode()).digest()))
 
 
 def _uuid(chance: random.Random) -> UUID:

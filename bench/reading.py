@@ -5,61 +5,37 @@ How long readers wait: answers of the API and the pages, over a history of milli
 """
 
 import argparse
-import http.client
 import json
 import os
 import shlex
-import statistics
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Final
-from uuid import uuid4
 
 import psycopg
 from rich.console import Console
-from rich.table import Table
 
-from bench.report import machine, quote, save, versions
+from bench.history import DAYS, History, store_history
+from bench.readers import READER_COUNT, WAIT_HEADINGS, Client, Waited
+from bench.report import machine, make_table, quote, save, to_markdown, versions
 from bench.services import Services, running_services
-from bench.sql import statement
 from sandbox.errors import SandboxError
 from sandbox.interrupts import Interrupts
-from sandbox.ports import LOOPBACK
 from sandbox.referrals import PREFIX, Worker
-from worker.pipeline.reroute import partition_of
 
 NAME: Final = "reading"
 DATABASE: Final = "reading"
 PARTITION_COUNT: Final = 4
-DAYS: Final = 90
 CODE_COUNT: Final = 10_000
 USER_COUNT: Final = 200_000
-READER_COUNT: Final = 4
 PAGES_BACK: Final = 1000
-REQUEST_TIMEOUT_S: Final = 60.0
-HEADINGS: Final = ("answer", "p50, ms", "p99, ms", "slowest, ms")
+HEADINGS: Final = ("answer", *WAIT_HEADINGS)
 EXIT_FAILURE: Final = 1
 EXIT_INTERRUPTED: Final = 130
-
-
-@dataclass(frozen=True, slots=True)
-class Waited:
-    """
-    How long readers waited for one kind of answer, in milliseconds.
-
-    Args:
-        answer: what was asked for.
-    """
-
-    answer: str
-    p50_ms: float
-    p99_ms: float
-    slowest_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,40 +54,6 @@ class Result:
     load_before: float
     versions: dict[str, str]
     waited: list[Waited]
-
-
-class AnswerError(SandboxError):
-    """The worker answered with something else than what was asked for."""
-
-
-class Client:
-    """A reader with a connection of its own for each thread, as browsers and services have."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._local = threading.local()
-
-    def get(self, path: str) -> bytes:
-        """
-        Return the body of an answer.
-
-        Raises:
-            AnswerError: its status is not 200.
-        """
-        if not hasattr(self._local, "connection"):
-            self._local.connection = http.client.HTTPConnection(LOOPBACK, self._port, timeout=REQUEST_TIMEOUT_S)
-        self._local.connection.request("GET", path)
-        response = self._local.connection.getresponse()
-        body: bytes = response.read()
-        if response.status != http.HTTPStatus.OK:
-            raise AnswerError(f"GET {path} was answered {response.status}: {body[:200]!r}", "see the worker's log")
-        return body
-
-    def wait_ms(self, path: str) -> float:
-        """Return how long an answer took, its last byte included."""
-        begin_s = time.perf_counter()
-        self.get(path)
-        return (time.perf_counter() - begin_s) * 1000
 
 
 def run(usage_count: int, request_count: int, console: Console, interrupts: Interrupts) -> Result:
@@ -137,7 +79,7 @@ def run(usage_count: int, request_count: int, console: Console, interrupts: Inte
             waited = []
             for answer, path in _questions(client):
                 waited.append(_measure(client, answer, path, request_count))
-                console.print(_said(waited[-1]), highlight=False)
+                console.print(str(waited[-1]), highlight=False)
         finally:
             interrupts.begin_stop()
             worker.stop()
@@ -158,20 +100,11 @@ def run(usage_count: int, request_count: int, console: Console, interrupts: Inte
 
 
 def _store_history(services: Services, usage_count: int) -> int:
-    """Store usages and statistics by SQL, as a worker would have left them, and return the most used code's uses."""
+    """Store usages, a fifth of them of one code, and return the uses of that code."""
     services.create_database(DATABASE)
+    history = History(usage_count, CODE_COUNT, USER_COUNT, PARTITION_COUNT, datetime.now(UTC), popular_every=5)
     with psycopg.connect(services.postgres.url(DATABASE), autocommit=True) as conn:
-        conn.execute("create temporary table bench_codes (number integer primary key, uuid uuid, partition integer)")
-        codes = [str(uuid4()) for _ in range(CODE_COUNT)]
-        with conn.cursor().copy("copy bench_codes from stdin") as copy:
-            for number, code in enumerate(codes):
-                copy.write_row((number, code, partition_of(code, PARTITION_COUNT)))
-        conn.execute(
-            statement("history"), {"count": usage_count, "days": DAYS, "codes": CODE_COUNT, "users": USER_COUNT}
-        )
-        conn.execute(statement("history_statistics"))
-        conn.execute(statement("history_hours"))
-        conn.execute("vacuum analyze")
+        store_history(conn, history)
         row = conn.execute("select max(total_uses) from referral_code_stats").fetchone()
     return int(row[0]) if row else 0
 
@@ -210,30 +143,11 @@ def _days_ago(days: int) -> str:
 
 def _measure(client: Client, answer: str, path: str, request_count: int) -> Waited:
     with ThreadPoolExecutor(READER_COUNT) as readers:
-        waits = sorted(readers.map(client.wait_ms, [path] * request_count))
-    quantiles = statistics.quantiles(waits, n=100, method="inclusive")
-    return Waited(answer, round(quantiles[49], 1), round(quantiles[98], 1), round(waits[-1], 1))
-
-
-def _cells(waited: Waited) -> tuple[str, ...]:
-    return (waited.answer, f"{waited.p50_ms:,.1f}", f"{waited.p99_ms:,.1f}", f"{waited.slowest_ms:,.1f}")
-
-
-def _said(waited: Waited) -> str:
-    return f"{waited.answer}: p50 {waited.p50_ms:,.1f} ms, p99 {waited.p99_ms:,.1f} ms"
-
-
-def _to_table(result: Result) -> Table:
-    table = Table(title=f"{result.usage_count:,} usages, {result.popular_count:,} of one code")
-    for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading == HEADINGS[0] else "right")
-    for waited in result.waited:
-        table.add_row(*_cells(waited))
-    return table
+        return Waited.of(answer, list(readers.map(client.wait_ms, [path] * request_count)))
 
 
 def _markdown(result: Result) -> str:
-    lines = [HEADINGS, ("---",) + ("--:",) * (len(HEADINGS) - 1), *map(_cells, result.waited)]
+    rows = [waited.cells() for waited in result.waited]
     said = [
         f"- {result.usage_count:,} usages within {DAYS} days, {result.popular_count:,} of them of the code asked for",
         f"- {result.code_count:,} codes, {result.user_count:,} users",
@@ -242,7 +156,7 @@ def _markdown(result: Result) -> str:
         f"- versions: {', '.join(f'{name} {number}' for name, number in result.versions.items())}",
         f"- taken on {result.date} by `{result.command}`",
     ]
-    return "\n".join(["", *(f"| {' | '.join(cells)} |" for cells in lines), "", *said, "", ""])
+    return to_markdown(HEADINGS, rows, said)
 
 
 def _positive(text: str) -> int:
@@ -268,7 +182,8 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("interrupted: everything is stopped, nothing was written")
         return EXIT_INTERRUPTED
-    console.print(_to_table(result))
+    title = f"{result.usage_count:,} usages, {result.popular_count:,} of one code"
+    console.print(make_table(title, HEADINGS, [waited.cells() for waited in result.waited]))
     if options.write:
         for path in (save(NAME, asdict(result)), quote(NAME, _markdown(result))):
             console.print(f"written: {path.name}")

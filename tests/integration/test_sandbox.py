@@ -125,22 +125,22 @@ def test_kafka_refuses_a_port_that_is_taken(kafka: Kafka, tmp_path: Path) -> Non
         Kafka(tmp_path, port=kafka.port).start()
 
 
-def test_kafka_jars_needs_no_network_once_they_are_there(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_jars_needs_no_network_once_they_are_there(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every start after the first works offline."""
     monkeypatch.setenv("HTTPS_PROXY", NO_NETWORK)
     assert kafka.pid
-    assert all(jar.is_file() for jar in jars.kafka_jars(jars.JARS_FOLDER))
+    assert all(jar.is_file() for jar in jars.fetch_jars(jars.KAFKA, jars.JARS_FOLDER))
 
 
-def test_kafka_jars_says_what_to_do_when_there_is_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_jars_says_what_to_do_when_there_is_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failed fetch leaves nothing that a later one could take for jars."""
     monkeypatch.setenv("HTTPS_PROXY", NO_NETWORK)
     monkeypatch.setenv("NO_PROXY", "")
 
     with pytest.raises(JarsUnavailableError, match="check the network"):
-        jars.kafka_jars(tmp_path)
+        jars.fetch_jars(jars.KAFKA, tmp_path)
 
-    assert not jars.are_fetched(tmp_path)
+    assert not jars.are_fetched(jars.KAFKA, tmp_path)
     assert not list(tmp_path.glob("*/*"))
 
 

@@ -5,8 +5,8 @@ librdkafka, pydantic, binary COPY into a staging table, `insert ... on conflict 
 at least once, made once by the primary key. It keeps no statistics, knows no first uses and ends at the first bad
 event. It is whole in this file, SQL included, so that a reader sees what is compared.
 
-Run as `python -m bench.bare_loop BOOTSTRAP_SERVERS TOPIC GROUP DATABASE_URL`, on a database with the worker's schema;
-ends with SIGTERM.
+Run as `python -m bench.contenders.bare_loop BOOTSTRAP_SERVERS TOPIC GROUP DATABASE_URL`, on a database with the
+worker's schema; ends with SIGTERM.
 """
 
 import signal
