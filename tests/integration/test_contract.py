@@ -28,7 +28,6 @@ from worker.epoch import Epoch
 from worker.errors import BrokerUnavailableError, UnavailableError
 from worker.filters import Filters
 from worker.metrics import Metrics
-from worker.pipeline.decode import Reject
 from worker.pipeline.record import Message
 from worker.runs.app import create_app
 from worker.runs.run import Run
@@ -304,6 +303,6 @@ async def test_run_repeats_every_identity_of_the_same_record(sql, runs):
     sql.execute("update referral_positions set next_offset = 0")
     await runs.load(0, Epoch())
     assert await runs.process(run_of(records), try_again)
-    expected = [item.uuid for item in new_decoder().decode(records) if not isinstance(item, Reject)]
+    expected = [usage.uuid for usage in new_decoder().decode(records).usages]
     assert_stored(sql, [UUID(bytes=uuid) for uuid in expected])
     assert_statistics_equal_rows(sql)
