@@ -17,7 +17,7 @@ from worker.exit_codes import EXIT_FAILURE, EXIT_SETTINGS
 
 def test_version_is_printed() -> None:
     """`referrals --version` names the version."""
-    assert run("--version").stdout == "referrals 0.2.0\n"
+    assert run("--version").stdout == "referrals 0.3.0\n"
 
 
 def test_settings_that_are_wrong_end_the_start_with_a_line_each() -> None:
