@@ -177,27 +177,23 @@ class UsageRuns:
     def _take_misrouted(self, run: Run, decoded: DecodedRun) -> list[Message]:
         """Take the usages of other partitions' codes out of the run, and return the copies to send there."""
         held = self._held[run.partition]
-        partitions = {
-            code: partition_of_code(code, self._partition_count)
+        elsewhere = {
+            code: partition
             for code in {usage.code for usage in decoded.usages}
-            if code not in held.stats  # a code that the partition has statistics of is at home
+            # a code that the partition has statistics of is at home
+            if code not in held.stats and (partition := partition_of_code(code, self._partition_count)) != run.partition
         }
-        elsewhere = {code: partition for code, partition in partitions.items() if partition != run.partition}
-        # below the position nothing is sent again
         sent = {
-            usage.offset: usage.code
+            usage.offset: (usage.code, elsewhere[usage.code])
             for usage in (decoded.usages if elsewhere else ())
+            # below the position nothing is sent again
             if usage.code in elsewhere and usage.offset >= held.next_offset
         }
         self._misrouted.note(run.records, sent)
         if not sent:
             return []
         decoded.usages = [usage for usage in decoded.usages if usage.offset not in sent]
-        return [
-            copy_for_partition(record, sent[record.offset], elsewhere[sent[record.offset]])
-            for record in run.records
-            if record.offset in sent
-        ]
+        return [copy_for_partition(record, *sent[record.offset]) for record in run.records if record.offset in sent]
 
     async def _store(self, run: Run, decoded: DecodedRun) -> Stored | Moved | Refused:
         async with self._owning(run.partition, run.epoch) as conn:

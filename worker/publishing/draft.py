@@ -17,8 +17,8 @@ def judge(decoder: Decoder, value: bytes) -> Usage:
     """
     # it has no place and no time yet
     usages, rejects = decoder.decode([Record("", 0, 0, None, None, value)])
-    for reject in rejects:
-        raise RecordRejectedError(reject.reason, reject.detail)
+    if rejects:
+        raise RecordRejectedError(rejects[0].reason, rejects[0].detail)
     return usages[0]
 
 
