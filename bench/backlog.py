@@ -15,6 +15,7 @@ from typing import Final
 
 from rich.console import Console
 
+from bench.command import attempt, positive
 from bench.contenders.contender import Contender
 from bench.contenders.kafka_connect import DEBEZIUM_VERSION
 from bench.contenders.quix_environment import quix_version
@@ -23,7 +24,6 @@ from bench.events import CODE_COUNT, PARTITION_COUNT, USER_COUNT, Backlog, load_
 from bench.measure import Measurement, measure
 from bench.report import Result, machine, to_table, versions, write
 from bench.services import Services, running_services
-from sandbox.errors import SandboxError
 from sandbox.interrupts import Interrupts
 
 NAME: Final = "backlog"
@@ -31,8 +31,6 @@ TOPIC: Final = "referral-usages"
 EVENT_MIN_COUNT: Final = 20_000
 OTHER_VERSIONS: Final = {"Debezium": DEBEZIUM_VERSION, "quix-streams": quix_version()}
 QUIET_LOAD_MAX: Final = 0.5
-EXIT_FAILURE: Final = 1
-EXIT_INTERRUPTED: Final = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,7 @@ def _said(taken: Measurement) -> str:
 def _read_options(arguments: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="python -m bench.backlog", description=__doc__.split("\n\n")[0])
     parser.add_argument("--events", type=_event_count, metavar="N", help="events in the backlog (400,000)")
-    parser.add_argument("--rounds", type=_positive, metavar="N", help="how often each contender runs (5)")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="how often each contender runs (5)")
     names = {contender.slug: contender for contender in CONTENDERS}
     parser.add_argument(
         "--only", nargs="+", choices=names, default=list(names), metavar="NAME", help=f"of {', '.join(names)}"
@@ -127,15 +125,8 @@ def _read_options(arguments: Sequence[str]) -> Options:
     return Options(given.events or events, given.rounds or rounds, chosen, given.write)
 
 
-def _positive(text: str) -> int:
-    number = int(text.replace(",", "").replace("_", ""))
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return number
-
-
 def _event_count(text: str) -> int:
-    number = _positive(text)
+    number = positive(text)
     if number < EVENT_MIN_COUNT:
         raise argparse.ArgumentTypeError(f"fewer than {EVENT_MIN_COUNT:,} events make too few transactions for a rate")
     return number
@@ -145,19 +136,15 @@ def main() -> int:
     """Run the comparison and return the exit code."""
     options = _read_options(sys.argv[1:])
     console = Console()
-    try:
+
+    def work() -> None:
         result = run(options, console, Interrupts())
-    except KeyboardInterrupt:
-        console.print("interrupted: everything is stopped, nothing was written")
-        return EXIT_INTERRUPTED
-    except SandboxError as error:
-        console.print(str(error), style="red", markup=False, highlight=False)
-        return EXIT_FAILURE
-    console.print(to_table(result))
-    if options.is_written:
-        for path in write(result, NAME):
-            console.print(f"written: {path.name}")
-    return 0
+        console.print(to_table(result))
+        if options.is_written:
+            for path in write(result, NAME):
+                console.print(f"written: {path.name}")
+
+    return attempt(work, console)
 
 
 if __name__ == "__main__":

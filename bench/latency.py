@@ -17,15 +17,16 @@ from typing import Final
 import psycopg
 from rich.console import Console
 
+from bench.command import attempt
 from bench.draining import Draining, measure_draining
 from bench.events import CODE_COUNT, PARTITION_COUNT, load_backlog
+from bench.measure import NotExactError
 from bench.readers import READER_COUNT, WAIT_HEADINGS, Client
-from bench.report import machine, make_table, quote, save, to_markdown, versions
+from bench.report import circumstances, machine, make_table, quote, save, to_markdown, versions
 from bench.restarting import measure_restart
 from bench.services import running_services
 from bench.sql import fetch_row
 from bench.visibility import Visibility, measure_visibility
-from sandbox.errors import SandboxError
 from sandbox.interrupts import Interrupts
 from sandbox.referrals import PREFIX, Worker
 
@@ -34,12 +35,6 @@ DATABASE: Final = "latency"
 TOPIC: Final = "referral-usages"
 RATES_PER_S: Final = (100, 1_000, 10_000)
 HEADINGS: Final = ("wait", *WAIT_HEADINGS)
-EXIT_FAILURE: Final = 1
-EXIT_INTERRUPTED: Final = 130
-
-
-class NotExactError(SandboxError):
-    """The worker did not store what was published: its figures mean nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +154,7 @@ def _said(result: Result) -> list[str]:
             f"{draining.drain_s:.1f} s, {draining.answer_count:,} answers to {READER_COUNT} readers"
         ),
         f"- {result.code_count:,} codes, {result.partition_count} partitions, 1 worker",
-        (
-            f"- machine: {result.machine}, for broker, database, worker, producer and readers; "
-            f"load before: {result.load_before}"
-        ),
-        f"- versions: {', '.join(f'{name} {number}' for name, number in result.versions.items())}",
-        f"- taken on {result.date} by `{result.command}`",
+        *circumstances(result, "broker, database, worker, producer and readers"),
     ]
 
 
@@ -175,22 +165,18 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write results/latency.json and the table in README.md")
     given = parser.parse_args()
     console = Console()
-    try:
+
+    def work() -> None:
         result = run(QUICK if given.quick else WHOLE, console, Interrupts())
-    except SandboxError as error:
-        console.print(str(error), style="red", highlight=False, markup=False)
-        return EXIT_FAILURE
-    except KeyboardInterrupt:
-        console.print("interrupted: everything is stopped, nothing was written")
-        return EXIT_INTERRUPTED
-    console.print(make_table("how long is waited", HEADINGS, _rows(result)))
-    for line in _said(result):
-        console.print(line, highlight=False, markup=False)
-    if given.write:
-        markdown = to_markdown(HEADINGS, list(_rows(result)), _said(result))
-        for path in (save(NAME, asdict(result)), quote(NAME, markdown)):
-            console.print(f"written: {path.name}")
-    return 0
+        console.print(make_table("how long is waited", HEADINGS, _rows(result)))
+        for line in _said(result):
+            console.print(line, highlight=False, markup=False)
+        if given.write:
+            markdown = to_markdown(HEADINGS, list(_rows(result)), _said(result))
+            for path in (save(NAME, asdict(result)), quote(NAME, markdown)):
+                console.print(f"written: {path.name}")
+
+    return attempt(work, console)
 
 
 if __name__ == "__main__":

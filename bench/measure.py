@@ -20,7 +20,7 @@ REMEDY: Final = "no figure was written; mend this and run the whole comparison a
 
 
 class NotExactError(SandboxError):
-    """A contender did not store what was published: its rate means nothing."""
+    """What was published is not what was stored: figures of it mean nothing."""
 
 
 class CpuPerEvent(NamedTuple):

@@ -19,11 +19,11 @@ from typing import Final
 import psycopg
 from rich.console import Console
 
+from bench.command import attempt, positive
 from bench.history import DAYS, History, store_history
 from bench.readers import READER_COUNT, WAIT_HEADINGS, Client, Waited
-from bench.report import machine, make_table, quote, save, to_markdown, versions
+from bench.report import circumstances, machine, make_table, quote, save, to_markdown, versions
 from bench.services import Services, running_services
-from sandbox.errors import SandboxError
 from sandbox.interrupts import Interrupts
 from sandbox.referrals import PREFIX, Worker
 
@@ -34,8 +34,6 @@ CODE_COUNT: Final = 10_000
 USER_COUNT: Final = 200_000
 PAGES_BACK: Final = 1000
 HEADINGS: Final = ("answer", *WAIT_HEADINGS)
-EXIT_FAILURE: Final = 1
-EXIT_INTERRUPTED: Final = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,42 +150,29 @@ def _markdown(result: Result) -> str:
         f"- {result.usage_count:,} usages within {DAYS} days, {result.popular_count:,} of them of the code asked for",
         f"- {result.code_count:,} codes, {result.user_count:,} users",
         f"- {result.request_count} requests each, by {result.reader_count} readers at once",
-        f"- machine: {result.machine}, for broker, database, worker and readers; load before: {result.load_before}",
-        f"- versions: {', '.join(f'{name} {number}' for name, number in result.versions.items())}",
-        f"- taken on {result.date} by `{result.command}`",
+        *circumstances(result, "broker, database, worker and readers"),
     ]
     return to_markdown(HEADINGS, rows, said)
-
-
-def _positive(text: str) -> int:
-    number = int(text.replace(",", "").replace("_", ""))
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return number
 
 
 def main() -> int:
     """Run the measurement and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.reading", description=__doc__.split("\n\n", maxsplit=1)[0])
-    parser.add_argument("--usages", type=_positive, default=5_000_000, metavar="N", help="usages stored (5,000,000)")
-    parser.add_argument("--requests", type=_positive, default=400, metavar="N", help="requests of each kind (400)")
+    parser.add_argument("--usages", type=positive, default=5_000_000, metavar="N", help="usages stored (5,000,000)")
+    parser.add_argument("--requests", type=positive, default=400, metavar="N", help="requests of each kind (400)")
     parser.add_argument("--write", action="store_true", help="write results/reading.json and the table in README.md")
     options = parser.parse_args()
     console = Console()
-    try:
+
+    def work() -> None:
         result = run(options.usages, options.requests, console, Interrupts())
-    except SandboxError as error:
-        console.print(str(error), style="red", highlight=False, markup=False)
-        return EXIT_FAILURE
-    except KeyboardInterrupt:
-        console.print("interrupted: everything is stopped, nothing was written")
-        return EXIT_INTERRUPTED
-    title = f"{result.usage_count:,} usages, {result.popular_count:,} of one code"
-    console.print(make_table(title, HEADINGS, [waited.cells() for waited in result.waited]))
-    if options.write:
-        for path in (save(NAME, asdict(result)), quote(NAME, _markdown(result))):
-            console.print(f"written: {path.name}")
-    return 0
+        title = f"{result.usage_count:,} usages, {result.popular_count:,} of one code"
+        console.print(make_table(title, HEADINGS, [waited.cells() for waited in result.waited]))
+        if options.write:
+            for path in (save(NAME, asdict(result)), quote(NAME, _markdown(result))):
+                console.print(f"written: {path.name}")
+
+    return attempt(work, console)
 
 
 if __name__ == "__main__":

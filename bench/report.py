@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -31,6 +31,16 @@ HEADINGS: Final = (
 )
 NOTHING: Final = "-"
 CHART_TITLE: Final = "events stored per second: median, least and most"
+
+
+class Taken(Protocol):
+    """How figures were taken; `load_before` is the mean of processes running or waiting in the minute before."""
+
+    date: str
+    command: str
+    machine: str
+    load_before: float
+    versions: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +159,16 @@ def to_markdown(headings: Sequence[str], rows: Iterable[Sequence[str]], said: Se
     return "\n".join(["", *(f"| {' | '.join(cells)} |" for cells in lines), "", *said, "", ""])
 
 
+def circumstances(taken: Taken, shared_by: str) -> list[str]:
+    """Return the lines below a table that say where, with what, when and how its figures were taken."""
+    numbers = ", ".join(f"{name} {number}" for name, number in taken.versions.items())
+    return [
+        f"- machine: {taken.machine}, for {shared_by}; load before: {taken.load_before}",
+        f"- versions: {numbers}",
+        f"- taken on {taken.date} by `{taken.command}`",
+    ]
+
+
 def _as_dict(taken: Measurement) -> dict[str, object]:
     return taken._asdict() | {"cpu_us": taken.cpu_us and taken.cpu_us._asdict()}
 
@@ -181,9 +201,7 @@ def _markdown(result: Result, chart_name: str) -> str:
         f"- {_size(result)}",
         *(f"- {name}: the first {count:,} of them" for name, count in counts.items() if count < result.event_count),
         f"- {result.code_count:,} codes, {result.user_count:,} users, {result.partition_count} partitions",
-        f"- machine: {result.machine}, for broker, database and contender together; load before: {result.load_before}",
-        f"- versions: {', '.join(f'{name} {number}' for name, number in result.versions.items())}",
-        f"- taken on {result.date} by `{result.command}`",
+        *circumstances(result, "broker, database and contender together"),
     ]
     chart = f"![{CHART_TITLE}](results/{chart_name}.svg)"
     return f"\n{chart}\n{to_markdown(HEADINGS, rows(result.measurements), said)}"

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from rich.console import Console
 
+from bench.command import attempt
 from bench.growth import codes, loading, memory, rows
 from bench.growth.report import (
     Cells,
@@ -30,14 +31,11 @@ from bench.growth.report import (
     tabulate_rows,
 )
 from bench.growth.subject import Say
-from bench.report import RESULTS_FOLDER, machine, make_table, quote, save, to_markdown, versions
+from bench.report import RESULTS_FOLDER, circumstances, machine, make_table, quote, save, to_markdown, versions
 from bench.services import Services, running_services
-from sandbox.errors import SandboxError
 from sandbox.interrupts import Interrupts
 
 NAME: Final = "growth"
-EXIT_FAILURE: Final = 1
-EXIT_INTERRUPTED: Final = 130
 
 
 class Part(NamedTuple):
@@ -65,6 +63,17 @@ class Options:
     names: Sequence[str]
     is_quick: bool
     is_written: bool
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """How a part was taken."""
+
+    date: str
+    command: str
+    machine: str
+    load_before: float
+    versions: dict[str, str]
 
 
 PARTS: Final = {
@@ -132,15 +141,15 @@ def _take_part(name: str, options: Options, services: Services, console: Console
     for note in cells.notes:
         say(note)
     if options.is_written:
-        about = {
-            "date": datetime.now(UTC).date().isoformat(),
-            "command": shlex.join(["python", "-m", "bench.growth", *sys.argv[1:]]),
-            "machine": machine(),
-            "load_before": load_before,
-            "versions": versions(services.postgres_version()),
-        }
+        about = About(
+            date=datetime.now(UTC).date().isoformat(),
+            command=shlex.join(["python", "-m", "bench.growth", *sys.argv[1:]]),
+            machine=machine(),
+            load_before=load_before,
+            versions=versions(services.postgres_version()),
+        )
         charts = part.draw(taken)
-        _keep(name, about | {"plan": plan, "taken": taken})
+        _keep(name, _plain(about) | {"plan": plan, "taken": taken})
         quote(f"{NAME}-{name}", to_markdown(cells.headings, cells.rows, _said(cells.notes, about, charts)))
         console.print(f"written: results/{NAME}.json, README.md, {', '.join(chart.name for chart in charts)}")
 
@@ -163,14 +172,11 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _said(notes: Sequence[str], about: dict[str, Any], charts: Sequence[Path]) -> list[str]:
-    numbers = ", ".join(f"{package} {number}" for package, number in about["versions"].items())
+def _said(notes: Sequence[str], about: About, charts: Sequence[Path]) -> list[str]:
     return [
         *(f"![{chart.stem}](results/{chart.name})\n" for chart in charts),
         *(f"- {note}" for note in notes),
-        f"- machine: {about['machine']}, for broker, database and worker; load before: {about['load_before']}",
-        f"- versions: {numbers}",
-        f"- taken on {about['date']} by `{about['command']}`",
+        *circumstances(about, "broker, database and worker"),
     ]
 
 
@@ -182,15 +188,12 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write results/growth.json, the charts and README.md")
     given = parser.parse_args()
     console = Console()
-    try:
-        run(Options(given.part or list(PARTS), given.quick, given.write), console, Interrupts())
-    except SandboxError as error:
-        console.print(str(error), style="red", highlight=False, markup=False)
-        return EXIT_FAILURE
-    except KeyboardInterrupt:
-        console.print("interrupted: everything is stopped; parts that were done are written")
-        return EXIT_INTERRUPTED
-    return 0
+    options = Options(given.part or list(PARTS), given.quick, given.write)
+    return attempt(
+        lambda: run(options, console, Interrupts()),
+        console,
+        interrupted="everything is stopped; parts that were done are written",
+    )
 
 
 if __name__ == "__main__":
