@@ -23,8 +23,15 @@ _NO_COORDINATOR_YET = {
     KafkaError.GROUP_ID_NOT_FOUND,
     KafkaError._TIMED_OUT,
 }
-# and one that was started again leads partitions a moment later than it answers
-_NO_LEADER_YET = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+# and one that was started again leads partitions a moment later than it answers,
+# as it knows of a topic a moment later than its making is confirmed
+_NO_LEADER_YET = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+}
 
 
 class Cluster:

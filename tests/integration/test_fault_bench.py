@@ -1,11 +1,18 @@
 """The fault bench itself: what it must find, it finds."""
 
+import threading
+import uuid
+
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 from fix_faults import Case, NewCase, Sampler
+from fix_kafka import end_offsets
 from fix_worker import System
 from publisher import make_events
 from waiting import wait_until
+
+from sandbox.kafka import Kafka
 
 
 def test_offset_committed_past_the_position_is_found(system: System) -> None:
@@ -34,3 +41,15 @@ def test_case_without_records_does_not_pass(system: System, new_case: NewCase) -
     system.start_worker().wait_ready()
     with pytest.raises(AssertionError, match="only 100 records"):
         case.conclude()
+
+
+def test_ends_are_those_of_a_topic_that_the_broker_does_not_know_yet(kafka: Kafka, admin: AdminClient) -> None:
+    """A broker confirms that a topic is made a moment before it knows of it."""
+    topic = f"later-{uuid.uuid4().hex[:12]}"
+    making = threading.Timer(0.5, admin.create_topics, [[NewTopic(topic, 3, 1)]])
+    making.start()
+    try:
+        assert end_offsets(kafka, topic, 3) == {0: 0, 1: 0, 2: 0}
+    finally:
+        making.join()
+        admin.delete_topics([topic])[topic].result(20)
