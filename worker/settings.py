@@ -149,7 +149,7 @@ class Settings(BrokerSettings):
         "what does not fit is looked up in PostgreSQL",
     )
     database_connections: int = Field(
-        3, ge=1, le=64, description="connections that store runs, so this many partitions are stored at once"
+        4, ge=1, le=64, description="connections that store runs, so this many partitions are stored at once"
     )
     reader_connections: int = Field(4, ge=1, le=64, description="connections that answer HTTP requests")
     connect_timeout_s: float = Field(5, gt=0, le=300, description="seconds to wait for a database connection")

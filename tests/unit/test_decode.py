@@ -1,8 +1,9 @@
 """The contract of the usage event: every row of its table, every sentence under it, every reason to reject."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import pytest
 from factories import (
@@ -21,9 +22,11 @@ from factories import (
 )
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from schemas import Reason
-from worker.pipeline.decode import Decoder, Reject, Usage
+from schemas import Reason, UsageEvent
+from schemas.fields import UUID_PATTERN
+from worker.pipeline.decode import NAMESPACE, Decoder, Reject, Usage
 from worker.pipeline.rejects import dead_letter
 
 LIMIT_BYTES = 64 * 1024
@@ -457,6 +460,89 @@ def test_decode_gives_each_record_its_own_verdict():
     assert [reject.record.offset for reject in rejects] == list(range(0, 14, 2))
     assert [usage.offset for usage in usages] == list(range(1, 14, 2))
     assert {(usage.code, usage.user) for usage in usages} == {(UUID(CODE).bytes, UUID(USER).bytes)}
+
+
+def altered(texts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """Texts, some with another character in one place, or with characters moved from one place to another."""
+
+    def put(text: str, place: int, character: str) -> str:
+        return text[:place] + character + text[place + len(character) :]
+
+    def swap(text: str, first: int, second: int) -> str:
+        return put(put(text, first, text[second : second + 1]), second, text[first : first + 1])
+
+    places = st.integers(0, 35)
+    characters = st.sampled_from("-0aFgZ:.+ T_\0\u0661é€") | st.characters(codec="utf-8")
+    return texts | st.builds(put, texts, places, characters) | st.builds(swap, texts, places, places)
+
+
+uuid_texts = st.uuids().map(str) | st.uuids().map(lambda value: str(value).upper())
+date_texts = st.from_regex(
+    r"(19|20|00|99)[0-9]{2}-(0[0-9]|1[0-3])-[0-3][0-9][Tt ]"
+    r"([01][0-9]|2[0-4]):[0-6][0-9](:[0-6][0-9]([.,][0-9]{1,12})?)?"
+    r"([Zz]|[+-](0[0-9]|1[0-9]|2[0-4]):?[0-6][0-9])?",
+    fullmatch=True,
+)
+plain_dates = st.integers(-(10**14), NOW_US + 10**14).map(
+    lambda date_us: (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=date_us)).isoformat()
+)
+plain_dates |= plain_dates.map(lambda text: text.replace("+00:00", "Z"))
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            altered(uuid_texts), altered(uuid_texts),
+            st.none() | altered(plain_dates) | date_texts, st.none() | altered(uuid_texts) | st.text(max_size=40),
+        ),
+        max_size=4,
+    )
+)  # fmt: skip
+@example([(CODE.replace("-", "x", 1), USER, None, None), (CODE, USER, None, None)])
+@example([(CODE, USER, None, "evt_" + "0" * 32)])
+@example([(CODE, USER, None, "12345678-not-a-uuid-but-of-its-length"[:36])])
+@example([(CODE[:-1] + "\u0661", USER, None, None)])
+@example([(CODE[1:], USER + "0", None, None)])
+@example([(CODE.replace("-", "") + "----", USER, None, None)])
+@example([(CODE, USER, "2025-01-31T12:00:00.123456789Z", None)])
+@example([(CODE, USER, "2025-01-31T24:00:00Z", None)])
+@example([(CODE.replace("-", "x", 1), USER, "2099-01-31T12:00:00Z", None)])
+@example([(CODE, USER, "0000-01-31T12:00:00Z", None)])
+def test_decode_takes_what_the_model_takes(given_fields):
+    """However the decoder reads an event, it takes what `UsageEvent` takes, and understands it alike."""
+    names = ("code_uuid", "used_by_uuid", "date_used", "event_id")
+    values = [
+        json.dumps({name: text for name, text in zip(names, texts, strict=True) if text is not None}).encode()
+        for texts in given_fields
+    ]
+    usages, rejects = new_decoder().decode([KafkaRecord(value, offset) for offset, value in enumerate(values)])
+    taken = {usage.offset: usage for usage in usages}
+    assert taken.keys().isdisjoint(rejected := {reject.record.offset: reject.reason for reject in rejects})
+    for offset, value in enumerate(values):
+        try:
+            event = UsageEvent.model_validate_json(value)
+        except ValidationError:
+            assert rejected[offset] not in {Reason.DATE_TOO_OLD, Reason.DATE_IN_FUTURE}
+            continue
+        if event.date_used is not None:
+            date_us = (event.date_used - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+            if not 0 <= date_us <= NOW_US + FUTURE_MAX_S * 1_000_000:
+                assert offset in rejected
+                continue
+            assert taken[offset].date_us == date_us
+        assert taken[offset].code == UUID(event.code_uuid).bytes
+        assert taken[offset].user == UUID(event.used_by_uuid).bytes
+        assert taken[offset].uuid == identity_of(event, offset)
+
+
+def identity_of(event: UsageEvent, offset: int) -> bytes:
+    """Return what an event with an event id must be known by; of one without, what the decoder says of it alone."""
+    if event.event_id is None:
+        return usage_of(event_value(), offset=offset).uuid
+    if re.fullmatch(UUID_PATTERN, event.event_id):
+        return UUID(event.event_id).bytes
+    return uuid5(NAMESPACE, f"{event.code_uuid}/{event.event_id}").bytes
 
 
 def test_decode_returns_nothing_for_no_records():
