@@ -9,10 +9,11 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from worker.pipeline.binary import register_arrays
-from worker.pipeline.decode import Decoder, Reject, Usage
+from worker.pipeline.decode import Decoder, Reject
 from worker.pipeline.first_use import PairFilter
 from worker.pipeline.republish import find_retried
 from worker.pipeline.store import DecodedRun, Held, Loaded, Moved, Refused, Stored, load_partition, store_run
+from worker.pipeline.usages import Usage, Usages
 from worker.sql import queries
 
 TOPIC = "referral-usages"
@@ -75,7 +76,7 @@ def event_text(*members: str) -> bytes:
 def decode_one(record: KafkaRecord) -> Usage | Reject:
     """Decode a single record at `NOW_S`."""
     usages, rejects = new_decoder(record.topic).decode([record])
-    (item,) = usages + rejects
+    (item,) = [*usages, *rejects]
     return item
 
 
@@ -106,7 +107,7 @@ def run_of_usages(
         start=usages[0].offset if start is None else start,
         next_offset=last + 1,
         last_record=KafkaRecord(b"last", last, partition, topic),
-        usages=list(usages),
+        usages=Usages.of(usages),
     )
 
 

@@ -6,7 +6,7 @@ A process may die after any step: docs/delivery.md says what rows, position, tab
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final, cast
@@ -22,7 +22,7 @@ from worker.epoch import Epoch
 from worker.filters import Filters
 from worker.metrics import Metrics
 from worker.pipeline.decode import Decoder
-from worker.pipeline.record import Message, Send
+from worker.pipeline.record import Message, Record, Send
 from worker.pipeline.rejects import dead_letter
 from worker.pipeline.republish import find_retried
 from worker.pipeline.reroute import Misrouted, copy_for_partition, partition_of_code, send_all
@@ -149,8 +149,8 @@ class UsageRuns:
             InvariantError: going on would lose or double events.
         """
         started_s = time.monotonic()
-        decoded = await self._decode(run)
-        messages = self._take_misrouted(run, decoded)
+        decoded, with_headers = await self._decode(run)
+        messages = self._take_misrouted(run, decoded, with_headers)
         rerouted = len(messages)
         copied = 0
         while not run.epoch.ended:
@@ -174,12 +174,12 @@ class UsageRuns:
             refuse(decoded, outcome.details, run.records, self._decoder)
         return False
 
-    def _take_misrouted(self, run: Run, decoded: DecodedRun) -> list[Message]:
+    def _take_misrouted(self, run: Run, decoded: DecodedRun, with_headers: Sequence[Record]) -> list[Message]:
         """Take the usages of other partitions' codes out of the run, and return the copies to send there."""
         held = self._held[run.partition]
         elsewhere = {
             code: partition
-            for code in {usage.code for usage in decoded.usages}
+            for code in set(decoded.usages.codes)
             # a code that the partition has statistics of is at home
             if code not in held.stats and (partition := partition_of_code(code, self._partition_count)) != run.partition
         }
@@ -189,10 +189,10 @@ class UsageRuns:
             # below the position nothing is sent again
             if usage.code in elsewhere and usage.offset >= held.next_offset
         }
-        self._misrouted.note(run.records, sent)
+        self._misrouted.note(len(run.records), with_headers, sent)
         if not sent:
             return []
-        decoded.usages = [usage for usage in decoded.usages if usage.offset not in sent]
+        decoded.usages = decoded.usages.pick([offset not in sent for offset in decoded.usages.offsets])
         return [copy_for_partition(record, *sent[record.offset]) for record in run.records if record.offset in sent]
 
     async def _store(self, run: Run, decoded: DecodedRun) -> Stored | Moved | Refused:
@@ -209,15 +209,20 @@ class UsageRuns:
                 await self._database.end_blockers(conn, self._topic.name, partition)
                 raise
 
-    async def _decode(self, run: Run) -> DecodedRun:
+    async def _decode(self, run: Run) -> tuple[DecodedRun, list[Record]]:
+        """Return the run decoded, and those of its records that carry headers, which are few."""
         decoded = DecodedRun(run.topic, run.partition, run.start, run.next_offset, run.records[-1])
+        with_headers: list[Record] = []
         for start in range(0, len(run.records), _DECODED_AT_ONCE):
-            usages, rejects = self._decoder.decode(run.records[start : start + _DECODED_AT_ONCE])
-            decoded.usages += usages
+            records = run.records[start : start + _DECODED_AT_ONCE]
+            usages, rejects = self._decoder.decode(records)
+            decoded.usages.extend(usages)
             decoded.rejects += rejects
+            # while the processor has them at hand: another pass over the whole run would cost as much as the decoding
+            with_headers += [record for record in records if record.headers]
             await asyncio.sleep(0)
-        decoded.retried = find_retried(run.records, self._decoder.id_of_reject)
-        return decoded
+        decoded.retried = find_retried(with_headers, self._decoder.id_of_reject)
+        return decoded, with_headers
 
     def _show(self, run: Run, decoded: DecodedRun, stored: Stored) -> None:
         self._table.show(run.partition, stored.touched)

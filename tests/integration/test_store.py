@@ -33,9 +33,9 @@ from schemas import Reason
 from worker.errors import StoreRefusedError, StoreUnavailableError, TopicMismatchError
 from worker.pipeline.binary import copy_data, counts_rows, read_recent, usage_rows, uuid_array
 from worker.pipeline.count import Counts
-from worker.pipeline.decode import Usage
 from worker.pipeline.retry import Verdict, classify
 from worker.pipeline.store import DecodedRun, Moved, Refused, Stored, refuse, store_run
+from worker.pipeline.usages import Usage, Usages
 from worker.sql import queries
 
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -780,7 +780,7 @@ async def test_usage_rows_are_what_postgres_reads(database_url, marked, partitio
         async with conn.cursor() as cursor:
             async with cursor.copy(queries["copy_usages"]) as copy:
                 usages, first_uses = zip(*marked, strict=True) if marked else ((), ())
-                await copy.write(copy_data(usage_rows(usages, first_uses, partition)))
+                await copy.write(copy_data(usage_rows(Usages.of(usages), first_uses, partition)))
             await cursor.execute("set local timezone = 'UTC'")
             await cursor.execute(ROWS)
             found = await cursor.fetchall()

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from schemas import Reason
 from worker.errors import BrokerUnavailableError
-from worker.pipeline.decode import Usage
 from worker.pipeline.reroute import partition_of
+from worker.pipeline.usages import Usage
 
 URL = "/api/v1/usages"
 JSON = {"content-type": "application/json"}

@@ -9,8 +9,8 @@ from factories import NOW_US, usage, uuid_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.pipeline.count import Counts, count, count_hours, find_first_uses
-from worker.pipeline.decode import Usage
+from worker.pipeline.count import Counts, count, count_hours, find_firsts
+from worker.pipeline.usages import Usage, Usages
 
 
 def pairs_of(usages: Iterable[Usage]) -> set[bytes]:
@@ -24,8 +24,8 @@ class Folded(NamedTuple):
 
 def fold(usages: list[Usage], stats: Mapping[bytes, Counts], used: set[bytes]) -> Folded:
     """Mark the first uses and count, as a run is stored."""
-    first_uses = find_first_uses([one.code + one.user for one in usages], used)
-    return Folded(count(usages, first_uses, stats), first_uses)
+    first_uses = find_firsts([one.code + one.user for one in usages], used)
+    return Folded(count(Usages.of(usages), first_uses, stats), first_uses)
 
 
 def naive(usages: list[Usage]) -> dict[bytes, Counts]:
@@ -164,7 +164,7 @@ def test_count_of_nothing_touches_nothing():
 def test_hours_are_those_of_the_dates_used() -> None:
     """Uses and first uses are counted in the hour of their date, and an hour's last microsecond belongs to it."""
     hour_us = 3_600_000_000
-    usages = [usage(n, date_us=date_us) for n, date_us in enumerate([0, hour_us - 1, hour_us, 5 * hour_us + 7])]
+    dates_us = [0, hour_us - 1, hour_us, 5 * hour_us + 7]
     firsts = [True, False, True, False]
-    assert count_hours(usages, firsts) == {0: (2, 1), 1: (1, 1), 5: (1, 0)}
+    assert count_hours(dates_us, firsts) == {0: (2, 1), 1: (1, 1), 5: (1, 0)}
     assert count_hours([], []) == {}

@@ -26,8 +26,9 @@ from pydantic import ValidationError
 
 from schemas import Reason, UsageEvent
 from schemas.fields import UUID_PATTERN
-from worker.pipeline.decode import NAMESPACE, Decoder, Reject, Usage
+from worker.pipeline.decode import NAMESPACE, Decoder, Reject
 from worker.pipeline.rejects import dead_letter
+from worker.pipeline.usages import Usage, Usages
 
 LIMIT_BYTES = 64 * 1024
 DEEPEST = 200
@@ -547,7 +548,7 @@ def identity_of(event: UsageEvent, offset: int) -> bytes:
 
 def test_decode_returns_nothing_for_no_records():
     """A run without records has no verdicts."""
-    assert new_decoder().decode([]) == ([], [])
+    assert new_decoder().decode([]) == (Usages(), [])
 
 
 def said_of(item: Reject) -> dict[str, str]:
@@ -629,7 +630,7 @@ def test_decode_never_raises(given_records):
     usages, rejects = new_decoder().decode(given_records)
     assert len(usages) + len(rejects) == len(given_records)
     items = [decode_one(record) for record in given_records]
-    assert sorted(usages + rejects, key=str) == sorted(items, key=str)
+    assert sorted([*usages, *rejects], key=str) == sorted(items, key=str)
     for record, item in zip(given_records, items, strict=True):
         if isinstance(item, Usage):
             assert {len(item.uuid), len(item.code), len(item.user)} == {16}

@@ -7,15 +7,15 @@ from worker.pipeline.origin import Origin
 from worker.pipeline.reroute import MISROUTED_FEW, Misrouted
 
 
-def records(count: int, *, are_copies: bool = False) -> list[KafkaRecord]:
-    headers = tuple(Origin(TOPIC, 5, 1, None).headers()) if are_copies else ()
+def copies(count: int) -> list[KafkaRecord]:
+    headers = tuple(Origin(TOPIC, 5, 1, None).headers())
     return [KafkaRecord(b"{}", offset, headers=headers) for offset in range(count)]
 
 
 def test_few_misrouted_records_are_no_warning() -> None:
     """A handful of misrouted records says nothing about the producers."""
     with capture_logs() as logs:
-        Misrouted(TOPIC).note(records(1_000), range(MISROUTED_FEW))
+        Misrouted(TOPIC).note(1_000, [], range(MISROUTED_FEW))
     assert logs == []
 
 
@@ -23,10 +23,10 @@ def test_more_are_warned_of_once() -> None:
     """One warning names how many of how many, and what producers should do; later ones would say the same."""
     misrouted = Misrouted(TOPIC)
     with capture_logs() as logs:
-        misrouted.note(records(500), ())
-        misrouted.note(records(100), range(8))
-        misrouted.note(records(100), range(8))
-        misrouted.note(records(100), range(100))
+        misrouted.note(500, [], ())
+        misrouted.note(100, [], range(8))
+        misrouted.note(100, [], range(8))
+        misrouted.note(100, [], range(100))
     (warning,) = logs
     assert (warning["topic"], warning["misrouted"], warning["of"]) == (TOPIC, 16, 700)
     assert "key" in warning["event"]
@@ -37,7 +37,7 @@ def test_copies_on_their_way_are_not_misrouted() -> None:
     """A record that a worker sent on says nothing about producers, wherever it arrives."""
     misrouted = Misrouted(TOPIC)
     with capture_logs() as logs:
-        misrouted.note(records(100, are_copies=True), range(100))
+        misrouted.note(100, copies(100), range(100))
         assert logs == []
-        misrouted.note(records(40), range(11))
+        misrouted.note(40, [], range(11))
     assert (logs[0]["misrouted"], logs[0]["of"]) == (11, 40)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import schemas
 from schemas import Reason, UsageEvent
-from worker.pipeline.decode import Usage
+from worker.pipeline.usages import Usage
 
 PACKAGE = Path(schemas.__file__).parent
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -5,6 +5,7 @@ Source: the chapter on COPY of PostgreSQL's manual, and `array_send` in its sour
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from struct import Struct
 from typing import Final
 
@@ -13,7 +14,7 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
 from worker.pipeline.count import Counts
-from worker.pipeline.decode import Usage
+from worker.pipeline.usages import Usages
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
@@ -34,6 +35,7 @@ _pack_counts: Final = [
     Struct(">hi16siqiqiqii" + "iiiiii" + "i16s" * users + "iiiiii" + "iq" * users).pack for users in range(6)
 ]
 _add_epoch: Final = _POSTGRES_EPOCH_US.__add__
+_less_epoch: Final = (-_POSTGRES_EPOCH_US).__add__
 # elements of arrays of each length, behind a header of 20 bytes
 _unpack_users: Final = [Struct(">20x" + "4x16s" * size).unpack for size in range(6)]
 _unpack_dates: Final = [Struct(">20x" + "4xq" * size).unpack for size in range(6)]
@@ -71,16 +73,16 @@ def copy_data(rows: Iterable[bytes]) -> bytes:
     return b"".join([_HEADER, *rows, _TRAILER])
 
 
-def usage_rows(usages: Iterable[Usage], first_uses: Iterable[bool], partition: int) -> list[bytes]:
+def usage_rows(usages: Usages, first_uses: Iterable[bool], partition: int) -> list[bytes]:
     """Return rows for `copy_usages`, which begin with the usage's uuid; `first_uses` has one for each usage."""
-    epoch = _POSTGRES_EPOCH_US
-    pack = _pack_usage
-    begin, uuid_size, int8_size = _USAGE_BEGIN, _UUID_SIZE, _INT8_SIZE
-    place = _USAGE_PLACE.pack(4, partition, 1)
-    return [
-        pack(begin, uuid, uuid_size, code, uuid_size, user, int8_size, date_us - epoch, int8_size, offset, place, first)
-        for (uuid, code, user, date_us, offset), first in zip(usages, first_uses, strict=True)
-    ]
+    begin, uuid_size, int8_size = repeat(_USAGE_BEGIN), repeat(_UUID_SIZE), repeat(_INT8_SIZE)
+    dates_us = map(_less_epoch, usages.dates_us)
+    place = repeat(_USAGE_PLACE.pack(4, partition, 1))
+    fields = (
+        begin, usages.uuids, uuid_size, usages.codes, uuid_size, usages.users,
+        int8_size, dates_us, int8_size, usages.offsets, place, first_uses,
+    )  # fmt: skip
+    return list(map(_pack_usage, *fields))
 
 
 def counts_rows(touched: Iterable[tuple[bytes, Counts]], partition: int) -> list[bytes]:

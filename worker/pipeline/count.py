@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from itertools import compress
 from typing import Final, NamedTuple, TypeVar
 
-from worker.pipeline.decode import Usage
+from worker.pipeline.usages import Usages
 
 RECENT_MAX: Final = 5
 _HOUR_US: Final = 3_600_000_000
@@ -29,25 +29,25 @@ class Counts(NamedTuple):
 _NEVER_USED: Final = Counts(0, 0, 0, ())
 
 
-def find_first_uses(pairs: Sequence[bytes], used: AbstractSet[bytes]) -> list[bool]:
+def find_firsts(keys: Sequence[bytes], known: AbstractSet[bytes]) -> list[bool]:
     """
-    Return whether each usage is the first of its (code, user) pair.
+    Return whether each key is the first of its kind.
 
     Args:
-        pairs: of the usages, in the order in which they count.
-        used: the pairs that a stored usage has already.
+        keys: in the order in which they count: of usages the identities, or the (code, user) pairs.
+        known: the keys that something stored has already.
     """
-    if not used and len(set(pairs)) == len(pairs):
-        return [True] * len(pairs)
-    seen = set(used)
-    first_uses = []
-    for pair in pairs:
-        first_uses.append(pair not in seen)
-        seen.add(pair)
-    return first_uses
+    if not known and len(set(keys)) == len(keys):
+        return [True] * len(keys)
+    seen = set(known)
+    firsts = []
+    for key in keys:
+        firsts.append(key not in seen)
+        seen.add(key)
+    return firsts
 
 
-def count(usages: Sequence[Usage], first_uses: Sequence[bool], stats: Mapping[bytes, Counts]) -> dict[bytes, Counts]:
+def count(usages: Usages, first_uses: Sequence[bool], stats: Mapping[bytes, Counts]) -> dict[bytes, Counts]:
     """
     Fold usages into copies of their codes' statistics, and return those: absolute values by code.
 
@@ -56,12 +56,13 @@ def count(usages: Sequence[Usage], first_uses: Sequence[bool], stats: Mapping[by
         first_uses: one for each usage.
         stats: the committed statistics by code; read, never written.
     """
-    codes = [usage.code for usage in usages]
-    uses, firsts = _tally(codes, first_uses)
+    uses, firsts = _tally(usages.codes, first_uses)
     recents = {code: list(stats[code].recent) if code in stats else [] for code in uses}
     floors = {code: _floor(recent) for code, recent in recents.items()}
     # the latest come last in most streams: taken first, they leave the rest of their code below its floor
-    for _uuid, code, user, date_us, _offset in reversed(usages):
+    for code, user, date_us in zip(
+        reversed(usages.codes), reversed(usages.users), reversed(usages.dates_us), strict=True
+    ):
         if date_us >= floors[code]:
             recent = recents[code]
             _note_recent(recent, (date_us, user))
@@ -74,9 +75,9 @@ def count(usages: Sequence[Usage], first_uses: Sequence[bool], stats: Mapping[by
     return touched
 
 
-def count_hours(usages: Sequence[Usage], first_uses: Sequence[bool]) -> dict[int, tuple[int, int]]:
+def count_hours(dates_us: Sequence[int], first_uses: Sequence[bool]) -> dict[int, tuple[int, int]]:
     """Return uses and first uses by hour of `date_used`, in hours since 1970; `first_uses` has one for each usage."""
-    uses, firsts = _tally([usage.date_us // _HOUR_US for usage in usages], first_uses)
+    uses, firsts = _tally([date_us // _HOUR_US for date_us in dates_us], first_uses)
     return {hour: (count, firsts[hour]) for hour, count in uses.items()}
 
 

@@ -16,7 +16,6 @@ from binascii import unhexlify
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Annotated, Any, Final, NamedTuple
 from uuid import UUID
 
@@ -30,6 +29,7 @@ from schemas.usage import VALUE_MAX_BYTES
 from worker.errors import RecordRejectedError
 from worker.pipeline.origin import Origin
 from worker.pipeline.record import Record
+from worker.pipeline.usages import Usages
 
 NAMESPACE: Final = UUID("6f2a1c1e-5d0b-5b7e-9a53-0d6d2f6f7c11")
 """Namespace of the UUIDv5 that an `event_id` becomes when it is not a UUID itself."""
@@ -112,20 +112,6 @@ class _NotUuidsError(Exception):
     """Of texts that have the length of a UUID, some are none."""
 
 
-class Usage(NamedTuple):
-    """A usage ready to be stored; the UUIDs are 16 bytes each, the date is microseconds since 1970."""
-
-    uuid: bytes
-    code: bytes
-    user: bytes
-    date_us: int
-    offset: int
-
-
-# of a tuple, and without the checks of its class's own constructor
-_new_usage: Final = partial(tuple.__new__, Usage)
-
-
 @dataclass(frozen=True, slots=True)
 class Reject:
     """A record that can never be stored, and why; `id` is the identity of a usage without `event_id`."""
@@ -139,7 +125,7 @@ class Reject:
 class Decoded(NamedTuple):
     """Each record is one of both, in the order of the records."""
 
-    usages: list[Usage]
+    usages: Usages
     rejects: list[Reject]
 
 
@@ -248,14 +234,12 @@ class Decoder:
         return bits.to_bytes(16, "big")
 
 
-def _usages(
-    texts: Sequence[str], identities: Mapping[int, bytes], dates_us: Sequence[int], offsets: Sequence[int]
-) -> list[Usage]:
+def _usages(texts: Sequence[str], identities: Mapping[int, bytes], dates_us: list[int], offsets: list[int]) -> Usages:
     packed = _pack(texts)
     uuids, codes, users = ([packed[at : at + 16] for at in range(first, len(packed), 48)] for first in (0, 16, 32))
     for place, identity in identities.items():
         uuids[place] = identity
-    return list(map(_new_usage, zip(uuids, codes, users, dates_us, offsets, strict=True)))
+    return Usages(uuids, codes, users, dates_us, offsets)
 
 
 def _pack(texts: Sequence[str]) -> bytes:

@@ -49,11 +49,11 @@ def attempt_of(record: Record) -> int | None:
 
 
 def find_retried(records: Iterable[Record], id_of_reject: Callable[[Record], UUID]) -> dict[int, Retried]:
-    """Return the records that retries have published, by their offsets; only records with headers cost anything."""
+    """Return the records that retries have published, by their offsets."""
     return {
         record.offset: Retried(id_of_reject(record), record.value)
         for record in records
-        if record.headers and attempt_of(record) is not None
+        if attempt_of(record) is not None
     }
 
 

@@ -6,7 +6,7 @@ a key, are slower, but never wrong.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 from uuid import UUID
@@ -62,12 +62,18 @@ class Misrouted:
         self._arrived = 0
         self._misrouted = 0
 
-    def note(self, records: Sequence[Record], offsets: Collection[int]) -> None:
-        """Count a run's records and those at these offsets, which are misrouted; warn once they are more than a few."""
+    def note(self, record_count: int, with_headers: Iterable[Record], offsets: Collection[int]) -> None:
+        """
+        Count a run's records, and warn once more than a few are misrouted.
+
+        Args:
+            with_headers: those of the records that carry headers.
+            offsets: of those that are misrouted, copies included.
+        """
         if self._misrouted > MISROUTED_FEW:
             return
-        copies = [record.offset for record in records if record.headers and Origin.is_carried_by(record)]
-        self._arrived += len(records) - len(copies)
+        copies = [record.offset for record in with_headers if Origin.is_carried_by(record)]
+        self._arrived += record_count - len(copies)
         self._misrouted += len(offsets) - sum(offset in offsets for offset in copies)
         if self._misrouted > MISROUTED_FEW:
             _log.warning(

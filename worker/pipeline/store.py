@@ -10,6 +10,7 @@ import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import compress
+from operator import add
 from typing import Final, NamedTuple
 
 from psycopg import AsyncConnection, AsyncCursor, Error
@@ -18,14 +19,15 @@ from psycopg.errors import UniqueViolation
 from schemas import Reason
 from worker.errors import StoreRefusedError, StoreUnavailableError
 from worker.pipeline.binary import copy_data, counts_rows, read_recent, usage_rows, uuid_array
-from worker.pipeline.count import Counts, count, count_hours, find_first_uses
-from worker.pipeline.decode import Decoder, Reject, Usage
+from worker.pipeline.count import Counts, count, count_hours, find_firsts
+from worker.pipeline.decode import Decoder, Reject
 from worker.pipeline.first_use import PairFilter, find_used
 from worker.pipeline.record import Record
 from worker.pipeline.rejects import write_rejects
 from worker.pipeline.republish import Retried, delete_retried
 from worker.pipeline.resume import Position, digest, grown
 from worker.pipeline.retry import Verdict, classify
+from worker.pipeline.usages import Usage, Usages
 from worker.sql import queries
 
 # refusing more rows of a run than this, and most of them, is the database's fault and not the rows'
@@ -76,7 +78,7 @@ class DecodedRun:
     start: int
     next_offset: int
     last_record: Record
-    usages: list[Usage] = field(default_factory=list)
+    usages: Usages = field(default_factory=Usages)
     rejects: list[Reject] = field(default_factory=list)
     retried: dict[int, Retried] = field(default_factory=dict)
 
@@ -200,11 +202,11 @@ async def store_run(conn: AsyncConnection, run: DecodedRun, held: Held) -> Store
             if not _is_known(error):
                 raise
             # an event id seen before, perhaps in another partition at this moment
-            known |= await _find_known(conn, run.usages)
+            known |= await _find_known(conn, run.usages.uuids)
             continue
         if isinstance(outcome, Refused):
             # what is stored is a duplicate, even where a constraint that came later refuses it
-            duplicates = await _find_known(conn, list(outcome.details))
+            duplicates = await _find_known(conn, [usage.uuid for usage in outcome.details])
             if duplicates:
                 known |= duplicates
                 continue
@@ -232,13 +234,16 @@ async def _store(conn: AsyncConnection, run: DecodedRun, held: Held, known: set[
         position = row[0] if row else None
         if position is None or position != held.next_offset or run.start > position:
             return Moved(position)
-        fresh = run.usages if run.start == position else [usage for usage in run.usages if usage.offset >= position]
+        fresh = run.usages
+        if run.start < position:
+            fresh = fresh.pick([offset >= position for offset in fresh.offsets])
         rejects = [reject for reject in run.rejects if reject.record.offset >= position]
-        usages = _without_known(fresh, known)
+        # the first of a repeated event id wins, within the run as everywhere
+        usages = fresh.pick(find_firsts(fresh.uuids, known))
         # first use, count
-        pairs = [usage.code + usage.user for usage in usages]
+        pairs = list(map(add, usages.codes, usages.users))
         used = await find_used(cursor, pairs, held.stats, held.pair_filter)
-        first_uses = find_first_uses(pairs, used)
+        first_uses = find_firsts(pairs, used)
         touched = count(usages, first_uses, held.stats)
         # write
         if usages:
@@ -249,12 +254,12 @@ async def _store(conn: AsyncConnection, run: DecodedRun, held: Held, known: set[
             await _copy(cursor, "copy_usages", rows)
             await _copy(cursor, "copy_touched", counts_rows(sorted(touched.items()), run.partition))
             await cursor.execute(queries["write_stats"])
-            await _write_hours(cursor, run.partition, count_hours(usages, first_uses))
+            await _write_hours(cursor, run.partition, count_hours(usages.dates_us, first_uses))
         if rejects:
             await write_rejects(cursor, rejects)
         if run.retried:
             # stored, or a duplicate: it is no reject any more, and must not count as both
-            await delete_retried(cursor, [run.retried[usage.offset] for usage in fresh if usage.offset in run.retried])
+            await delete_retried(cursor, [run.retried[offset] for offset in fresh.offsets if offset in run.retried])
         if run.next_offset > position:
             last = run.last_record
             await cursor.execute(
@@ -276,16 +281,6 @@ async def _store(conn: AsyncConnection, run: DecodedRun, held: Held, known: set[
     )
 
 
-def _without_known(usages: Sequence[Usage], known: set[bytes]) -> list[Usage]:
-    # the first of a repeated event id wins, within the run as everywhere
-    if not known and len({usage.uuid for usage in usages}) == len(usages):
-        return list(usages)
-    first_by_uuid: dict[bytes, Usage] = {}
-    for usage in usages:
-        first_by_uuid.setdefault(usage.uuid, usage)
-    return [usage for uuid, usage in first_by_uuid.items() if uuid not in known]
-
-
 async def _copy(cursor: AsyncCursor, name: str, rows: Sequence[bytes]) -> None:
     async with cursor.copy(queries[name]) as copy:
         await copy.write(copy_data(rows))
@@ -299,9 +294,9 @@ async def _write_hours(cursor: AsyncCursor, partition: int, hours: dict[int, tup
     )
 
 
-async def _find_known(conn: AsyncConnection, usages: Sequence[Usage]) -> set[bytes]:
+async def _find_known(conn: AsyncConnection, uuids: Sequence[bytes]) -> set[bytes]:
     async with conn.cursor(binary=True) as cursor:
-        await cursor.execute(queries["find_known"], {"uuids": uuid_array([usage.uuid for usage in usages])})
+        await cursor.execute(queries["find_known"], {"uuids": uuid_array(uuids)})
         return {uuid for (uuid,) in await cursor.fetchall()}
 
 
@@ -311,7 +306,7 @@ def _is_known(error: Error) -> bool:
 
 async def _find_refused(conn: AsyncConnection, run: DecodedRun, known: set[bytes], cause: Error) -> Refused:
     """Find the rows that the database refuses by halving the run, each half tried and rolled back."""
-    usages = _without_known(run.usages, known)
+    usages = run.usages.pick(find_firsts(run.usages.uuids, known))
     details: dict[Usage, str] = {}
     halves = [usages]
     async with conn.transaction(force_rollback=True):
@@ -333,7 +328,7 @@ async def _find_refused(conn: AsyncConnection, run: DecodedRun, known: set[bytes
     return Refused(details)
 
 
-async def _try_usages(conn: AsyncConnection, usages: Sequence[Usage], partition: int) -> Error | None:
+async def _try_usages(conn: AsyncConnection, usages: Usages, partition: int) -> Error | None:
     try:
         async with conn.transaction(), conn.cursor() as cursor:
             await _copy(cursor, "copy_usages", usage_rows(usages, [False] * len(usages), partition))
@@ -352,7 +347,7 @@ def _words(error: Error) -> str:
 def refuse(run: DecodedRun, details: dict[Usage, str], records: Sequence[Record], decoder: Decoder) -> None:
     """Turn the refused usages of a run into rejects, found by their offsets among its records."""
     by_offset = {record.offset: record for record in records}
-    run.usages = [usage for usage in run.usages if usage not in details]
+    run.usages = run.usages.pick([usage not in details for usage in run.usages])
     run.rejects += [
         decoder.reject(by_offset[usage.offset], Reason.REFUSED_BY_DATABASE, words) for usage, words in details.items()
     ]

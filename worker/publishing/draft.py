@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 
 from worker.errors import RecordRejectedError
-from worker.pipeline.decode import Decoder, Usage
+from worker.pipeline.decode import Decoder
 from worker.pipeline.record import Record
+from worker.pipeline.usages import Usage
 
 
 def judge(decoder: Decoder, value: bytes) -> Usage:
