@@ -31,7 +31,7 @@ from waiting import wait_until
 
 from schemas import Reason
 from worker.errors import StoreRefusedError, StoreUnavailableError, TopicMismatchError
-from worker.pipeline.binary import copy_data, counts_rows, read_recent, usage_rows, uuid_array
+from worker.pipeline.binary import copy_data, counts_rows, read_array, usage_rows, uuid_array
 from worker.pipeline.count import Counts
 from worker.pipeline.retry import Verdict, classify
 from worker.pipeline.store import DecodedRun, Moved, Refused, Stored, refuse, store_run
@@ -751,7 +751,7 @@ one_usage = st.builds(Usage, i16, i16, i16, date_range, st.integers(0, 2**63 - 1
 
 def to_counts(dates_and_users: list[tuple[int, bytes]], total_uses: int, unique_users: int) -> Counts:
     recent = tuple(sorted(dates_and_users, reverse=True))
-    return Counts(total_uses, unique_users, recent[0][0], recent)
+    return Counts.of(total_uses, unique_users, recent)
 
 
 some_counts = st.builds(
@@ -805,7 +805,7 @@ async def test_counts_rows_are_what_postgres_reads(database_url, counts, partiti
             seen = await cursor.fetchall()
         await conn.rollback()
     assert {
-        code: Counts(total, unique, last_us, read_recent(users, dates))
+        code: Counts(total, unique, last_us, read_array(users), read_array(dates))
         for code, total, unique, last_us, users, dates in found
     } == counts
     assert {code: rest for code, *rest in seen} == {
@@ -827,11 +827,12 @@ async def test_uuid_array_is_what_postgres_reads(database_url, uuids):
         assert await cursor.fetchone() == ([UUID(bytes=one) for one in uuids],)
 
 
-async def test_read_recent_of_empty_arrays_is_empty(conn):
+async def test_empty_arrays_are_no_recent_users(conn):
     """Empty arrays, which no usage leaves but an operator might, are no users."""
     cursor = conn.cursor(binary=True)
     await cursor.execute("select array_send('{}'::uuid[]), array_send('{}'::timestamptz[])")
-    assert read_recent(*await cursor.fetchone()) == ()
+    users, dates = map(read_array, await cursor.fetchone())
+    assert Counts(1, 1, 0, users, dates).recent == ()
 
 
 async def test_stored_uuids_are_those_of_the_rows(sql, conn, lane):

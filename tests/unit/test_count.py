@@ -35,7 +35,7 @@ def naive(usages: list[Usage]) -> dict[bytes, Counts]:
         uses = [one for one in usages if one.code == code]
         latest = {user: max(one.date_us for one in uses if one.user == user) for user in {one.user for one in uses}}
         recent = sorted(((date_us, user) for user, date_us in latest.items()), reverse=True)[:5]
-        stats[code] = Counts(len(uses), len(latest), max(one.date_us for one in uses), tuple(recent))
+        stats[code] = Counts.of(len(uses), len(latest), recent)
     return stats
 
 
@@ -125,12 +125,12 @@ def test_count_names_a_user_once_with_the_latest_date():
         usage(4, user=2, date_us=NOW_US - 5),
     ]
     (counts,) = fold(usages, {}, set()).touched.values()
-    assert counts == Counts(4, 2, NOW_US + 2, ((NOW_US + 2, uuid_of(1).bytes), (NOW_US + 1, uuid_of(2).bytes)))
+    assert counts == Counts.of(4, 2, ((NOW_US + 2, uuid_of(1).bytes), (NOW_US + 1, uuid_of(2).bytes)))
 
 
 def test_count_keeps_last_used_when_a_late_usage_is_older():
     """An event that arrives late, dated earlier, counts but is not the latest."""
-    before = {uuid_of(1).bytes: Counts(1, 1, NOW_US, ((NOW_US, uuid_of(1).bytes),))}
+    before = {uuid_of(1).bytes: Counts.of(1, 1, ((NOW_US, uuid_of(1).bytes),))}
     (counts,) = fold([usage(2, user=2, date_us=NOW_US - 10)], before, set()).touched.values()
     assert (counts.total_uses, counts.last_used_us) == (2, NOW_US)
 

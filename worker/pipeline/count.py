@@ -6,27 +6,36 @@ from collections.abc import Set as AbstractSet
 from itertools import compress
 from typing import Final, NamedTuple, TypeVar
 
+from worker.pipeline.recent import RECENT_MAX, Recent, pack, put_first, unpack
 from worker.pipeline.usages import Usages
 
-RECENT_MAX: Final = 5
 _HOUR_US: Final = 3_600_000_000
 
 Key = TypeVar("Key")
 
-Recent = tuple[tuple[int, bytes], ...]
-"""(latest date_used in microseconds since 1970, user) of up to five distinct users, greatest first."""
-
 
 class Counts(NamedTuple):
-    """Statistics of one code, as they are committed."""
+    """Statistics of one code, as they are committed; the recent users are packed, see `recent`."""
 
     total_uses: int
     unique_users: int
     last_used_us: int
-    recent: Recent
+    recent_users: bytes
+    recent_dates: bytes
+
+    @classmethod
+    def of(cls, total_uses: int, unique_users: int, recent: Sequence[tuple[int, bytes]]) -> "Counts":
+        """Return statistics whose recent users are given, at least one; the latest of them is the last use."""
+        # a code's latest usage is never pushed out, so the greatest recent date is the greatest of all
+        return cls(total_uses, unique_users, recent[0][0], *pack(recent))
+
+    @property
+    def recent(self) -> Recent:
+        """The recent users, greatest first."""
+        return tuple(unpack(self.recent_users, self.recent_dates))
 
 
-_NEVER_USED: Final = Counts(0, 0, 0, ())
+_NEVER_USED: Final = Counts(0, 0, -1, b"", b"")
 
 
 def find_firsts(keys: Sequence[bytes], known: AbstractSet[bytes]) -> list[bool]:
@@ -57,22 +66,34 @@ def count(usages: Usages, first_uses: Sequence[bool], stats: Mapping[bytes, Coun
         stats: the committed statistics by code; read, never written.
     """
     uses, firsts = _tally(usages.codes, first_uses)
-    recents = {code: list(stats[code].recent) if code in stats else [] for code in uses}
+    recents = {code: unpack(*stats.get(code, _NEVER_USED)[3:]) for code, number in uses.items() if number > 1}
     floors = {code: _floor(recent) for code, recent in recents.items()}
+    touched = {}
     # the latest come last in most streams: taken first, they leave the rest of their code below its floor
     for code, user, date_us in zip(
         reversed(usages.codes), reversed(usages.users), reversed(usages.dates_us), strict=True
     ):
-        if date_us >= floors[code]:
+        floor = floors.get(code)
+        if floor is None:
+            touched[code] = _count_one(stats.get(code, _NEVER_USED), firsts[code], date_us, user)
+        elif date_us >= floor:
             recent = recents[code]
             _note_recent(recent, (date_us, user))
             floors[code] = _floor(recent)
-    touched = {}
     for code, recent in recents.items():
-        total_uses, unique_users, _, _ = stats.get(code, _NEVER_USED)
-        # the greatest recent date is the greatest of all: a code's latest usage is never pushed out
-        touched[code] = Counts(total_uses + uses[code], unique_users + firsts[code], recent[0][0], tuple(recent))
+        total_uses, unique_users, *_ = stats.get(code, _NEVER_USED)
+        touched[code] = Counts.of(total_uses + uses[code], unique_users + firsts[code], recent)
     return touched
+
+
+def _count_one(counts: Counts, first_use: int, date_us: int, user: bytes) -> Counts:
+    """Return statistics with one more usage; with many codes, most have only one in a run."""
+    total_uses, unique_users, last_used_us, users, dates = counts
+    if date_us > last_used_us and user not in users:
+        return Counts(total_uses + 1, unique_users + first_use, date_us, *put_first(date_us, user, users, dates))
+    recent = unpack(users, dates)
+    _note_recent(recent, (date_us, user))
+    return Counts.of(total_uses + 1, unique_users + first_use, recent)
 
 
 def count_hours(dates_us: Sequence[int], first_uses: Sequence[bool]) -> dict[int, tuple[int, int]]:

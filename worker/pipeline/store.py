@@ -18,7 +18,7 @@ from psycopg.errors import UniqueViolation
 
 from schemas import Reason
 from worker.errors import StoreRefusedError, StoreUnavailableError
-from worker.pipeline.binary import copy_data, counts_rows, read_recent, usage_rows, uuid_array
+from worker.pipeline.binary import copy_data, counts_rows, read_array, usage_rows, uuid_array
 from worker.pipeline.count import Counts, count, count_hours, find_firsts
 from worker.pipeline.decode import Decoder, Reject
 from worker.pipeline.first_use import PairFilter, find_used
@@ -145,9 +145,9 @@ async def _load_stats(cursor: AsyncCursor, partition: int) -> dict[bytes, Counts
     async for code, total_uses, unique_users, last_used_us, users, dates in cursor.stream(
         queries["read_partition_stats"], {"partition": partition}, size=_STATS_PAGE
     ):
-        stats[code] = Counts(total_uses, unique_users, last_used_us, read_recent(users, dates))
+        stats[code] = Counts(total_uses, unique_users, last_used_us, read_array(users), read_array(dates))
         if len(stats) % _STATS_PAGE == 0:
-            # a million codes are seven million objects without a cycle: looking for cycles among them takes a third of
+            # a million codes are millions of objects without a cycle: looking for cycles among them takes a third of
             # the time to make them, and stops everything for half a second, then and whenever it happens again
             gc.freeze()
             # what has arrived already is read without a pause; this many rows take about 5 ms

@@ -1,10 +1,25 @@
-"""The one warning to a topic whose producers partition in another way."""
+"""Where a code belongs, and the one warning to a topic whose producers partition in another way."""
 
+from uuid import UUID
+
+from aiokafka.partitioner import DefaultPartitioner
 from factories import TOPIC, KafkaRecord
+from hypothesis import example, given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from worker.pipeline.origin import Origin
-from worker.pipeline.reroute import MISROUTED_FEW, Misrouted
+from worker.pipeline.reroute import MISROUTED_FEW, Misrouted, partition_of, partition_of_code
+
+
+@given(st.uuids(), st.integers(1, 10_000))
+@example(UUID(int=0), 2**31 - 1)
+@example(UUID(int=2**128 - 1), 1)
+def test_partition_is_where_a_keyed_producer_puts_a_code(code: UUID, partition_count: int) -> None:
+    """A code's partition is the one that aiokafka's own partitioner chooses for its text as key."""
+    partitions = range(partition_count)
+    expected = DefaultPartitioner()(str(code).encode(), partitions, partitions)
+    assert partition_of(str(code), partition_count) == partition_of_code(code.bytes, partition_count) == expected
 
 
 def copies(count: int) -> list[KafkaRecord]:
