@@ -140,7 +140,7 @@ class Settings(BrokerSettings):
     stop_timeout_s: float = Field(
         20, gt=0, le=600, description="seconds that a stop may take to finish the runs in flight"
     )
-    run_max_records: int = Field(5000, ge=1, le=50_000, description="most records stored in one transaction")
+    run_max_records: int = Field(20_000, ge=1, le=50_000, description="most records stored in one transaction")
     filter_max_bytes: int = Field(
         256 * 1024 * 1024,
         ge=0,

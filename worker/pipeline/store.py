@@ -245,6 +245,8 @@ async def _store(conn: AsyncConnection, run: DecodedRun, held: Held, known: set[
         used = await find_used(cursor, pairs, held.stats, held.pair_filter)
         first_uses = find_firsts(pairs, used)
         touched = count(usages, first_uses, held.stats)
+        # a long run takes some time at each step: the web and heartbeats get their turn between
+        await asyncio.sleep(0)
         # write
         if usages:
             rows = usage_rows(usages, first_uses, run.partition)

@@ -52,7 +52,7 @@ class Everything:
 
 class OverviewReader:
     """
-    Answers from committed rows, at most once a second and a tenth of the time.
+    Answers from committed rows, read at most once a second and a tenth of the time.
 
     Args:
         partition_count: of the usages topic.
