@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,18 +42,20 @@ class Services:
 
 
 @contextmanager
-def running_services() -> Iterator[Services]:
+def running_services(settings: Mapping[str, str] | None = None) -> Iterator[Services]:
     """
     Start the servers in a new folder; afterwards neither they nor the folder are there.
 
     The folder lies beside the demo's, on the project's own disk: /tmp is memory on some machines, and costs no fsync.
 
+    Args:
+        settings: more settings of PostgreSQL.
     Raises:
         SandboxError: one of them did not start.
     """
     JARS_FOLDER.parent.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=JARS_FOLDER.parent))
-    postgres = Postgres(folder / "postgres", has_tcp=True, settings=POSTGRES_SETTINGS)
+    postgres = Postgres(folder / "postgres", has_tcp=True, settings=POSTGRES_SETTINGS | dict(settings or {}))
     services = Services(Kafka(folder / "kafka"), postgres, folder)
     try:
         services.kafka.start()

@@ -36,6 +36,9 @@ from bench.services import Services, running_services
 from sandbox.interrupts import Interrupts
 
 NAME: Final = "growth"
+# as an operator sets PostgreSQL for millions of rows: as it comes, it has 128 MB for pages, and after each GB of WAL a
+# checkpoint, after which the first change of every page writes all of it to the WAL once more
+POSTGRES_SETTINGS: Final = {"shared_buffers": "4GB", "max_wal_size": "32GB", "checkpoint_timeout": "1h"}
 
 
 class Part(NamedTuple):
@@ -119,7 +122,7 @@ def run(options: Options, console: Console, interrupts: Interrupts) -> None:
     Raises:
         SandboxError: a server or a worker failed, or a worker did not store what it should.
     """
-    with running_services() as services:
+    with running_services(POSTGRES_SETTINGS) as services:
         try:
             for name in options.names:
                 _take_part(name, options, services, console)

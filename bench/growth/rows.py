@@ -47,6 +47,10 @@ def measure_rows(services: Services, plan: Plan, say: Say) -> list[RowsDrain]:
     a worker that fills none; then all workers fill theirs and go on running.
     """
     with ExitStack() as stack:
+        # creating and dropping a database are checkpoints: none of them may come between drains that are compared
+        empty = [_new_empty(services, number) for number in range(1, 2 * plan.round_count + 1)]
+        for subject in empty:
+            stack.callback(subject.close)
         stored = {}
         for place, row_count in enumerate(plan.row_counts, 2):
             say(f"storing {row_count:,} rows ...")
@@ -56,7 +60,7 @@ def measure_rows(services: Services, plan: Plan, say: Say) -> list[RowsDrain]:
         drains = [
             taken
             for number in range(1, plan.round_count + 1)
-            for taken in _take_starting(services, plan, stored, number, say)
+            for taken in _take_starting(services, plan, empty[number - 1], stored, number, say)
         ]
         say("filling all filters ...")
         for row_count, subject in stored.items():
@@ -64,12 +68,16 @@ def measure_rows(services: Services, plan: Plan, say: Say) -> list[RowsDrain]:
             say(f"{row_count:,} rows: filters filled in {subject.wait_filled():,.1f} s")
         say("draining with filled filters ...")
         for number in range(plan.round_count + 1, 2 * plan.round_count + 1):
-            drains += _take_filled(services, plan, stored, number, say)
+            drains += _take_filled(services, plan, empty[number - 1], stored, number, say)
         for row_count, subject in stored.items():
             subject.worker.stop()
             say(f"{row_count:,} rows: comparing the statistics with all rows ...")
             subject.check_statistics()
     return drains
+
+
+def _new_empty(services: Services, number: int) -> Subject:
+    return Subject(services, f"rows-0-round-{number}", 1, PARTITION_COUNT)
 
 
 def _store(services: Services, row_count: int, worker_number: int) -> Subject:
@@ -79,9 +87,9 @@ def _store(services: Services, row_count: int, worker_number: int) -> Subject:
 
 
 def _take_starting(
-    services: Services, plan: Plan, stored: Mapping[int, Subject], number: int, say: Say
+    services: Services, plan: Plan, empty: Subject, stored: Mapping[int, Subject], number: int, say: Say
 ) -> Iterator[RowsDrain]:
-    yield _take_empty(services, plan, number, say)
+    yield _take_empty(services, plan, empty, number, say)
     # whoever comes second meets a warmer database: they take turns
     for row_count, subject in _in_turn(stored, number):
         for pair_filter in (FILLING, NO_FILTER) if number % 2 else (NO_FILTER, FILLING):
@@ -91,9 +99,9 @@ def _take_starting(
 
 
 def _take_filled(
-    services: Services, plan: Plan, stored: Mapping[int, Subject], number: int, say: Say
+    services: Services, plan: Plan, empty: Subject, stored: Mapping[int, Subject], number: int, say: Say
 ) -> Iterator[RowsDrain]:
-    yield _take_empty(services, plan, number, say)
+    yield _take_empty(services, plan, empty, number, say)
     for row_count, subject in _in_turn(stored, number):
         yield _take(services, plan, subject, row_count, FILLED, number, say)
 
@@ -102,15 +110,11 @@ def _in_turn(stored: Mapping[int, Subject], number: int) -> list[tuple[int, Subj
     return list(stored.items())[:: 1 if number % 2 else -1]
 
 
-def _take_empty(services: Services, plan: Plan, number: int, say: Say) -> RowsDrain:
-    subject = Subject(services, f"rows-0-round-{number}", 1, PARTITION_COUNT)
-    try:
-        subject.start()
-        taken = _take(services, plan, subject, 0, FILLED, number, say)
-        subject.worker.stop()
-        subject.check_statistics()
-    finally:
-        subject.close()
+def _take_empty(services: Services, plan: Plan, subject: Subject, number: int, say: Say) -> RowsDrain:
+    subject.start()
+    taken = _take(services, plan, subject, 0, FILLED, number, say)
+    subject.worker.stop()
+    subject.check_statistics()
     return taken
 
 
