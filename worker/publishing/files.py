@@ -13,7 +13,8 @@ from typing import BinaryIO, Final, NamedTuple, Self
 from schemas import UsageEvent
 from schemas.usage import VALUE_MAX_BYTES
 from worker.errors import RecordRejectedError, SettingsError
-from worker.pipeline.decode import Decoder, too_large
+from worker.pipeline.decode import Decoder
+from worker.pipeline.explain import too_large
 from worker.publishing.draft import judge, to_value
 
 _LINE_MAX_BYTES: Final = VALUE_MAX_BYTES + len(BOM_UTF8) + len(b"\r\n")
