@@ -181,9 +181,9 @@ class UsageRuns:
         held = self._held[run.partition]
         elsewhere = {
             code: partition
-            for code in set(decoded.usages.codes)
             # a code that the partition has statistics of is at home
-            if code not in held.stats and (partition := partition_of_code(code, self._partition_count)) != run.partition
+            for code in set(decoded.usages.codes).difference(held.stats)
+            if (partition := partition_of_code(code, self._partition_count)) != run.partition
         }
         sent = {
             usage.offset: (usage.code, elsewhere[usage.code])

@@ -4,7 +4,7 @@ PostgreSQL's binary formats: rows for COPY, and arrays as parameters.
 Source: the chapter on COPY of PostgreSQL's manual, and `array_send` in its source for arrays.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from struct import Struct
 from typing import Final
@@ -80,15 +80,15 @@ def usage_rows(usages: Usages, first_uses: Iterable[bool], partition: int) -> li
     return list(map(_pack_usage, *fields))
 
 
-def counts_rows(touched: Iterable[tuple[bytes, Counts]], partition: int) -> list[bytes]:
-    """Return rows for `copy_touched`: code, uses, users, last used, partition, recent users and dates."""
+def counts_rows(touched: Mapping[bytes, Counts], partition: int) -> list[bytes]:
+    """Return rows for `copy_touched`, which begin with the code, from statistics by code."""
     size, epoch = _INT8_SIZE, POSTGRES_EPOCH_US
     place = _COUNTS_PLACE.pack(4, partition)
     # what comes before the elements of either array, by their number
     users_begins = [place + _array_begin(_UUID_OID, count, USER_BYTES) for count in range(RECENT_MAX + 1)]
     dates_begins = [_array_begin(_TIMESTAMPTZ_OID, count, DATE_BYTES) for count in range(RECENT_MAX + 1)]
     rows = []
-    for code, (total_uses, unique_users, last_used_us, users, dates) in touched:
+    for code, (total_uses, unique_users, last_used_us, users, dates) in touched.items():
         numbers = _pack_counts(_ROW_BEGIN, code, size, total_uses, size, unique_users, size, last_used_us - epoch)
         count = len(dates) // DATE_BYTES
         rows.append(b"".join((numbers, users_begins[count], users, dates_begins[count], dates)))

@@ -1,9 +1,9 @@
 """Counting: usages folded into the statistics of their codes. Pure; counting a run in two parts equals one."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import compress
+from itertools import compress, islice
 from typing import Final, NamedTuple, TypeVar
 
 from worker.pipeline.recent import RECENT_MAX, Recent, pack, put_first, unpack
@@ -66,34 +66,44 @@ def count(usages: Usages, first_uses: Sequence[bool], stats: Mapping[bytes, Coun
         stats: the committed statistics by code; read, never written.
     """
     uses, firsts = _tally(usages.codes, first_uses)
-    recents = {code: unpack(*stats.get(code, _NEVER_USED)[3:]) for code, number in uses.items() if number > 1}
-    floors = {code: _floor(recent) for code, recent in recents.items()}
-    touched = {}
+    return {
+        code: _add(stats.get(code, _NEVER_USED), uses[code], firsts[code], latest)
+        for code, latest in _find_latest(usages).items()
+    }
+
+
+def _find_latest(usages: Usages) -> dict[bytes, list[tuple[int, bytes]]]:
+    """Return of each code the entries, (date_used, user), among which its recent users are."""
+    entries: defaultdict[bytes, list[tuple[int, bytes]]] = defaultdict(list)
+    floors: dict[bytes, int] = {}
     # the latest come last in most streams: taken first, they leave the rest of their code below its floor
-    for code, user, date_us in zip(
-        reversed(usages.codes), reversed(usages.users), reversed(usages.dates_us), strict=True
+    for code, date_us, user in zip(
+        reversed(usages.codes), reversed(usages.dates_us), reversed(usages.users), strict=True
     ):
-        floor = floors.get(code)
-        if floor is None:
-            touched[code] = _count_one(stats.get(code, _NEVER_USED), firsts[code], date_us, user)
-        elif date_us >= floor:
-            recent = recents[code]
-            _note_recent(recent, (date_us, user))
-            floors[code] = _floor(recent)
-    for code, recent in recents.items():
-        total_uses, unique_users, *_ = stats.get(code, _NEVER_USED)
-        touched[code] = Counts.of(total_uses + uses[code], unique_users + firsts[code], recent)
-    return touched
+        if date_us >= floors.get(code, 0):
+            latest = entries[code]
+            latest.append((date_us, user))
+            if len(latest) >= RECENT_MAX:
+                entries[code] = recent = _find_recent(latest)
+                if len(recent) == RECENT_MAX:
+                    floors[code] = recent[-1][0]
+    return entries
 
 
-def _count_one(counts: Counts, first_use: int, date_us: int, user: bytes) -> Counts:
-    """Return statistics with one more usage; with many codes, most have only one in a run."""
+def _add(counts: Counts, uses: int, first_uses: int, latest: list[tuple[int, bytes]]) -> Counts:
+    """Return statistics with more uses, of which the latest are given."""
     total_uses, unique_users, last_used_us, users, dates = counts
-    if date_us > last_used_us and user not in users:
-        return Counts(total_uses + 1, unique_users + first_use, date_us, *put_first(date_us, user, users, dates))
-    recent = unpack(users, dates)
-    _note_recent(recent, (date_us, user))
-    return Counts.of(total_uses + 1, unique_users + first_use, recent)
+    total_uses += uses
+    unique_users += first_uses
+    if len(latest) == 1:
+        # with many codes, most have only one usage in a run
+        date_us, user = latest[0]
+        if date_us > last_used_us and user not in users:
+            return Counts(total_uses, unique_users, date_us, *put_first(date_us, user, users, dates))
+    recent = _find_recent(latest)
+    if len(recent) < RECENT_MAX or recent[-1][0] <= last_used_us:
+        recent = _find_recent(recent + unpack(users, dates))
+    return Counts.of(total_uses, unique_users, recent)
 
 
 def count_hours(dates_us: Sequence[int], first_uses: Sequence[bool]) -> dict[int, tuple[int, int]]:
@@ -108,20 +118,13 @@ def _tally(keys: Sequence[Key], first_uses: Sequence[bool]) -> tuple[Counter[Key
     return uses, uses if all(first_uses) else Counter(compress(keys, first_uses))
 
 
-def _floor(recent: Sequence[tuple[int, bytes]]) -> int:
-    """Return the date below which no usage can change its code's recent users."""
-    return recent[-1][0] if len(recent) == RECENT_MAX else 0
-
-
-def _note_recent(recent: list[tuple[int, bytes]], entry: tuple[int, bytes]) -> None:
-    for index, known in enumerate(recent):
-        if known[1] == entry[1]:
-            if known >= entry:
-                return
-            del recent[index]
-            break
-    place = 0
-    while place < len(recent) and recent[place] > entry:
-        place += 1
-    recent.insert(place, entry)
-    del recent[RECENT_MAX:]
+def _find_recent(entries: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """Return the latest entry of each of the latest users, greatest first; `entries` are (date_used, user)."""
+    entries.sort(reverse=True)
+    recent = entries[:RECENT_MAX]
+    if len({user for _date_us, user in recent}) < len(recent):
+        latest: dict[bytes, int] = {}
+        for date_us, user in entries:
+            latest.setdefault(user, date_us)
+        recent = [(date_us, user) for user, date_us in islice(latest.items(), RECENT_MAX)]
+    return recent

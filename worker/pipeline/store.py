@@ -255,7 +255,7 @@ async def _store(conn: AsyncConnection, run: DecodedRun, held: Held, known: set[
                 # where two partitions insert the same ids, one order for both keeps them from a deadlock
                 rows.sort()
             await _copy(cursor, "copy_usages", rows)
-            await _copy(cursor, "copy_touched", counts_rows(sorted(touched.items()), run.partition))
+            await _copy(cursor, "copy_touched", sorted(counts_rows(touched, run.partition)))
             await cursor.execute(queries["write_stats"])
             await _write_hours(cursor, run.partition, count_hours(usages.dates_us, first_uses))
         if rejects:
