@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
@@ -16,6 +16,8 @@ from bench.sql import fetch_row
 from sandbox.errors import ProcessTimeoutError
 from sandbox.referrals import Worker
 
+API: Final = "/api/v1"
+ASKED_PER_S: Final = 20
 LOOK_AGAIN_S: Final = 0.05
 SLOWEST_EVENTS_PER_S: Final = 2_000
 
@@ -29,7 +31,7 @@ class Draining:
         events_per_s: what was stored in each second meanwhile.
         drain_s: from the first commit to the last one.
         answer_count: answers that came in this time.
-        waited: by kind of answer.
+        waited: by kind of answer, then for the answers of the API together.
     """
 
     events_per_s: float
@@ -40,7 +42,7 @@ class Draining:
 
 def measure_draining(worker: Worker, backlog: Backlog, conn: psycopg.Connection) -> Draining:
     """
-    Start a worker over a full topic and let readers ask it, one question after another, until everything is stored.
+    Start a worker over a full topic and let readers ask it, at a steady rate, until everything is stored.
 
     Raises:
         SandboxError: the worker failed or did not come to the end, or an answer was wrong.
@@ -50,45 +52,55 @@ def measure_draining(worker: Worker, backlog: Backlog, conn: psycopg.Connection)
     questions = _questions(next(make_events(1)).code_uuid)
     with ThreadPoolExecutor(READER_COUNT) as readers:
         client = Client(worker.port)
-        reading = [readers.submit(_read, client, questions, first, is_drained) for first in range(READER_COUNT)]
+        begin_s = time.perf_counter()
+        reading = [
+            readers.submit(_read, client, questions, first, begin_s, is_drained) for first in range(READER_COUNT)
+        ]
         try:
             _wait_until_stored(worker, backlog, conn)
         finally:
             is_drained.set()
-    waits = defaultdict(list)
+    waits: dict[str, list[float]] = {answer: [] for answer, _path in questions}
     for each in reading:
         for answer, wait_ms in each.result():
             waits[answer].append(wait_ms)
+    of_api = [wait_ms for answer, path in questions if path.startswith(API) for wait_ms in waits[answer]]
     _transaction_count, later_row_count, drain_s, _ended_at_s = fetch_row(conn, "commits", since=0)
     return Draining(
         later_row_count / drain_s,
         drain_s,
         sum(map(len, waits.values())),
-        [Waited.of(answer, waits[answer]) for answer, _path in questions],
+        [*(Waited.of(*each) for each in waits.items()), Waited.of("all three of the API", of_api)],
     )
 
 
 def _questions(code_uuid: str) -> list[tuple[str, str]]:
     return [
-        ("statistics of a code", f"/api/v1/codes/{code_uuid}/stats"),
-        ("its history", f"/api/v1/codes/{code_uuid}/usages"),
-        ("overview", "/api/v1/overview"),
+        ("statistics of a code", f"{API}/codes/{code_uuid}/stats"),
+        ("its history", f"{API}/codes/{code_uuid}/usages"),
+        ("overview", f"{API}/overview"),
         ("page: overview", "/"),
         ("page: the code", f"/codes/{code_uuid}"),
     ]
 
 
 def _read(
-    client: Client, questions: list[tuple[str, str]], first: int, is_over: threading.Event
+    client: Client, questions: Sequence[tuple[str, str]], first: int, begin_s: float, is_over: threading.Event
 ) -> list[tuple[str, float]]:
-    """Ask all questions in turn; readers that begin with different ones do not ask the same at the same time."""
+    """
+    Ask one reader's share of the questions, which are due one after another, in turn.
+
+    A wait begins when its question is due: what keeps a reader from asking in time is part of it.
+    """
     waits = []
-    for number in count(first):
+    for number in count(first, READER_COUNT):
+        due_s = begin_s + number / ASKED_PER_S
+        time.sleep(max(0.0, due_s - time.perf_counter()))
         answer, path = questions[number % len(questions)]
-        wait_ms = client.wait_ms(path)
+        client.get(path)
         if is_over.is_set():
             break
-        waits.append((answer, wait_ms))
+        waits.append((answer, (time.perf_counter() - due_s) * 1000))
     return waits
 
 

@@ -18,7 +18,7 @@ import psycopg
 from rich.console import Console
 
 from bench.command import attempt
-from bench.draining import Draining, measure_draining
+from bench.draining import ASKED_PER_S, Draining, measure_draining
 from bench.events import CODE_COUNT, PARTITION_COUNT, load_backlog
 from bench.measure import NotExactError
 from bench.readers import READER_COUNT, WAIT_HEADINGS, Client
@@ -46,7 +46,7 @@ class Options:
     restart_count: int
 
 
-WHOLE: Final = Options(1_000_000, 30, 5)
+WHOLE: Final = Options(2_000_000, 30, 5)
 QUICK: Final = Options(400_000, 8, 2)
 
 
@@ -151,7 +151,8 @@ def _said(result: Result) -> list[str]:
         ),
         (
             f"- draining: {result.backlog_count:,} events at {draining.events_per_s:,.0f} events/s in "
-            f"{draining.drain_s:.1f} s, {draining.answer_count:,} answers to {READER_COUNT} readers"
+            f"{draining.drain_s:.1f} s, {draining.answer_count:,} answers to {READER_COUNT} readers, who ask "
+            f"{ASKED_PER_S} questions a second"
         ),
         f"- {result.code_count:,} codes, {result.partition_count} partitions, 1 worker",
         *circumstances(result, "broker, database, worker, producer and readers"),

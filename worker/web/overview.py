@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple, TypeVar
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import class_row
 from pydantic import BaseModel
 
@@ -74,12 +74,17 @@ class OverviewReader:
 
     async def _fetch(self) -> Everything:
         # the statistics are read three times, for three orders: none has an index, which every usage would pay for
-        async with self._database.reading() as conn, conn.transaction():
+        async with self._database.reading() as conn, conn.pipeline(), conn.transaction():
             await conn.execute(queries["read_snapshot"])
-            (totals,) = await _rows(conn, "read_totals", _Totals)
-            top_codes = await _rows(conn, "read_top_codes", TopCode)
-            recent_usages = await _rows(conn, "read_recent_usages", Usage)
-            announced = await _rows(conn, "read_workers", _AnnouncedWorker)
+            # all are asked at once: beside a backlog, each answer that is waited for waits for its turn behind runs
+            asked_totals = await _ask(conn, "read_totals", _Totals)
+            asked_codes = await _ask(conn, "read_top_codes", TopCode)
+            asked_usages = await _ask(conn, "read_recent_usages", Usage)
+            asked_workers = await _ask(conn, "read_workers", _AnnouncedWorker)
+            (totals,) = await asked_totals.fetchall()
+            top_codes = await asked_codes.fetchall()
+            recent_usages = await asked_usages.fetchall()
+            announced = await asked_workers.fetchall()
         live, lag, stored_up_to = freshness(announced, self._partition_count)
         return Everything(
             Overview(
@@ -107,7 +112,5 @@ def freshness(workers: list[_AnnouncedWorker], partition_count: int) -> Freshnes
     return Freshness(len(lags), sum(lags.values()), None if None in dates else min(filter(None, dates)))
 
 
-async def _rows(conn: AsyncConnection, name: str, model: type[Model]) -> list[Model]:
-    async with conn.cursor(row_factory=class_row(model)) as cursor:
-        await cursor.execute(queries[name], {"count": LISTED})
-        return await cursor.fetchall()
+async def _ask(conn: AsyncConnection, name: str, model: type[Model]) -> AsyncCursor[Model]:
+    return await conn.cursor(row_factory=class_row(model)).execute(queries[name], {"count": LISTED})
