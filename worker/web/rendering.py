@@ -28,9 +28,13 @@ class Templates:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            auto_reload=False,
         )
         self._environment.filters.update(utc=_utc, clock=_clock, iso=_iso, grouped=_grouped, several=_several)
         self._environment.globals.update(version=version, uuid_example=UUID_EXAMPLE, height=CHART_HEIGHT)
+        # compiling some takes 50 ms, for which everything else would wait once the worker is at work
+        for name in self._environment.list_templates():
+            self._environment.get_template(name)
 
     def page(
         self, name: str, status: HTTPStatus = HTTPStatus.OK, *, failure: Failure | None = None, **values: object
