@@ -25,7 +25,7 @@ test-faults: $(INSTALLED) ## Kill, freeze, cut and refuse under load, and see th
 test-browser: $(INSTALLED) ## Test the pages in a Chromium of the machine's
 	$(BIN)/pytest tests/browser
 
-bench: $(INSTALLED) ## Measure how fast a backlog drains, beside five others (about 12 minutes, keep the machine quiet)
+bench: $(INSTALLED) ## Measure how fast a backlog drains, beside five others (about 8 minutes, keep the machine quiet)
 	$(BIN)/python -m bench.backlog --write
 
 bench-latency: $(INSTALLED) ## Measure how long people and programs wait for a worker (takes minutes, keep it quiet)
