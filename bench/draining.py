@@ -11,6 +11,7 @@ from typing import Final
 import psycopg
 
 from bench.events import Backlog, make_events
+from bench.pace import wait_until
 from bench.readers import READER_COUNT, Client, Waited
 from bench.sql import fetch_row
 from sandbox.errors import ProcessTimeoutError
@@ -95,7 +96,7 @@ def _read(
     waits = []
     for number in count(first, READER_COUNT):
         due_s = begin_s + number / ASKED_PER_S
-        time.sleep(max(0.0, due_s - time.perf_counter()))
+        wait_until(due_s)
         answer, path = questions[number % len(questions)]
         client.get(path)
         if is_over.is_set():

@@ -6,13 +6,12 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, Message, Producer
 
+from bench.pace import wait_until
 from sandbox.errors import PublishFailedError
 
 BROKER_TIMEOUT_S: Final = 30
 # librdkafka's default
 LINGER_MS: Final = 5
-# sleeping for less costs more than it evens out
-TICK_S: Final = 0.001
 
 OnAcknowledged = Callable[[Message], None]
 
@@ -88,9 +87,7 @@ class Publisher:
         """Publish at a steady rate; what is late because the machine was busy is caught up."""
         begin_s = time.perf_counter()
         for number, draft in enumerate(drafts):
-            early_s = begin_s + number / per_second - time.perf_counter()
-            if early_s > 0:
-                time.sleep(max(early_s, TICK_S))
+            wait_until(begin_s + number / per_second)
             self.publish(draft)
 
     def serve(self, timeout_s: float) -> None:
