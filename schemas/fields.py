@@ -14,6 +14,7 @@ from pydantic import GetPydanticSchema
 from pydantic_core import CoreSchema, core_schema
 
 UUID_CHARS: Final = 36
+UUID_HYPHENS: Final = (8, 13, 18, 23)
 UUID_PATTERN: Final = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 DATE_PATTERN: Final = (
     "^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})$"

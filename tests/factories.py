@@ -1,7 +1,7 @@
 """Records, events and runs for tests of the pipeline, and a lane that stores them without Kafka."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,7 @@ from worker.pipeline.binary import register_arrays
 from worker.pipeline.decode import Decoder, Reject
 from worker.pipeline.first_use import PairFilter
 from worker.pipeline.republish import find_retried
+from worker.pipeline.statistics import Columns, Counts, Statistics, to_halves
 from worker.pipeline.store import DecodedRun, Held, Loaded, Moved, Refused, Stored, load_partition, store_run
 from worker.pipeline.usages import Usage, Usages
 from worker.sql import queries
@@ -138,6 +139,18 @@ async def connect_writer(database_url: str, cls: type[AsyncConnection] = AsyncCo
     return conn
 
 
+def statistics_of(counts: Mapping[bytes, Counts]) -> Statistics:
+    """Return the columns of statistics given one by one."""
+    columns = Columns.never_used(len(counts))
+    for place, (total_uses, unique_users, last_used_us, recent) in enumerate(counts.values()):
+        columns.total_uses[place] = total_uses
+        columns.unique_users[place] = unique_users
+        columns.last_used_us[place] = last_used_us
+        columns.recent_dates_us[place, : len(recent)] = [date_us for date_us, _ in recent]
+        columns.recent_users[place, : len(recent)] = to_halves([user for _, user in recent])
+    return Statistics(counts, columns)
+
+
 class Lane:
     """
     What a worker's lane does with a partition, without Kafka: it loads, stores runs, and shows what is committed.
@@ -147,15 +160,16 @@ class Lane:
 
     def __init__(self, *, partition: int = 0, partition_count: int = 8, topic: str = TOPIC) -> None:
         self.partition = partition
-        self.held = Held(0, {}, PairFilter(0, FILTER_MAX_BYTES))
+        self.held = Held(0, Statistics(), PairFilter(0, FILTER_MAX_BYTES))
         self._partition_count = partition_count
         self._topic = topic
 
     async def load(self, conn: AsyncConnection) -> Loaded:
         """Take statistics and position from the database."""
         loaded = await load_partition(conn, self._topic, self.partition, self._partition_count)
-        pair_count = sum(counts.unique_users for counts in loaded.stats.values())
-        self.held = Held(loaded.position.next_offset, loaded.stats, PairFilter(pair_count, FILTER_MAX_BYTES))
+        self.held = Held(
+            loaded.position.next_offset, loaded.stats, PairFilter(loaded.stats.pair_count, FILTER_MAX_BYTES)
+        )
         return loaded
 
     async def store(self, conn: AsyncConnection, run: DecodedRun) -> Stored | Moved | Refused:
@@ -163,7 +177,7 @@ class Lane:
         held = self.held
         outcome = await store_run(conn, run, held)
         if isinstance(outcome, Stored):
-            held.stats |= outcome.touched
+            held.stats.update(outcome.touched)
             held.pair_filter.feed(outcome.new_pairs)
             held.next_offset = max(run.next_offset, held.next_offset)
         return outcome

@@ -25,7 +25,7 @@ from worker.pipeline.decode import Decoder
 from worker.pipeline.record import Message, Record, Send
 from worker.pipeline.rejects import dead_letter
 from worker.pipeline.republish import find_retried
-from worker.pipeline.reroute import Misrouted, copy_for_partition, partition_of_code, send_all
+from worker.pipeline.reroute import Misrouted, copy_for_partition, partitions_of_codes, send_all
 from worker.pipeline.resume import Topic, find_start, grown
 from worker.pipeline.store import (
     DecodedRun,
@@ -179,11 +179,11 @@ class UsageRuns:
     def _take_misrouted(self, run: Run, decoded: DecodedRun, with_headers: Sequence[Record]) -> list[Message]:
         """Take the usages of other partitions' codes out of the run, and return the copies to send there."""
         held = self._held[run.partition]
+        # a code that the partition has statistics of is at home
+        unknown = list(held.stats.unknown(decoded.usages.codes))
+        partitions = partitions_of_codes(unknown, self._partition_count)
         elsewhere = {
-            code: partition
-            # a code that the partition has statistics of is at home
-            for code in set(decoded.usages.codes).difference(held.stats)
-            if (partition := partition_of_code(code, self._partition_count)) != run.partition
+            code: partition for code, partition in zip(unknown, partitions, strict=True) if partition != run.partition
         }
         sent = {
             usage.offset: (usage.code, elsewhere[usage.code])

@@ -18,9 +18,9 @@ from mode.utils.locks import Event
 
 from worker.database import Database
 from worker.errors import StoreUnavailableError
-from worker.pipeline.count import Counts
 from worker.pipeline.first_use import PairFilter
 from worker.pipeline.retry import Backoff
+from worker.pipeline.statistics import Statistics
 from worker.sql import queries
 
 # while runs are stored, filling takes at most this share of one connection's time: they go first
@@ -50,10 +50,9 @@ class Filters(Service):
         self._filters: dict[int, PairFilter] = {}
         self._wanted = Event()
 
-    def open(self, partition: int, stats: Mapping[bytes, Counts]) -> PairFilter:
+    def open(self, partition: int, stats: Statistics) -> PairFilter:
         """Return the filter of a partition just loaded; it is good for as long as nobody else stores there."""
-        pair_count = sum(counts.unique_users for counts in stats.values())
-        pair_filter = self._filters[partition] = PairFilter(pair_count, self._max_bytes)
+        pair_filter = self._filters[partition] = PairFilter(stats.pair_count, self._max_bytes)
         self._wanted.set()
         return pair_filter
 

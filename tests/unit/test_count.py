@@ -1,15 +1,16 @@
 """Counting: pure, so everything about it is compared with a counter too simple to be wrong."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import NamedTuple
 
 import pytest
-from factories import NOW_US, usage, uuid_of
+from factories import NOW_US, statistics_of, usage, uuid_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.pipeline.count import Counts, count, count_hours, find_firsts
+from worker.pipeline.count import count, count_hours, find_firsts
+from worker.pipeline.statistics import Counts, Statistics
 from worker.pipeline.usages import Usage, Usages
 
 
@@ -18,11 +19,11 @@ def pairs_of(usages: Iterable[Usage]) -> set[bytes]:
 
 
 class Folded(NamedTuple):
-    touched: dict[bytes, Counts]
+    touched: Statistics
     first_uses: list[bool]
 
 
-def fold(usages: list[Usage], stats: Mapping[bytes, Counts], used: set[bytes]) -> Folded:
+def fold(usages: list[Usage], stats: Statistics, used: set[bytes]) -> Folded:
     """Mark the first uses and count, as a run is stored."""
     first_uses = find_firsts([one.code + one.user for one in usages], used)
     return Folded(count(Usages.of(usages), first_uses, stats), first_uses)
@@ -35,7 +36,7 @@ def naive(usages: list[Usage]) -> dict[bytes, Counts]:
         uses = [one for one in usages if one.code == code]
         latest = {user: max(one.date_us for one in uses if one.user == user) for user in {one.user for one in uses}}
         recent = sorted(((date_us, user) for user, date_us in latest.items()), reverse=True)[:5]
-        stats[code] = Counts.of(len(uses), len(latest), recent)
+        stats[code] = Counts(len(uses), len(latest), recent[0][0], tuple(recent))
     return stats
 
 
@@ -54,7 +55,7 @@ usages_lists = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 9), st.integ
 @given(usages_lists)
 def test_count_from_nothing_equals_a_naive_count(usages):
     """Counting a whole history gives what its definition gives, and one first use for each pair."""
-    counted = fold(usages, {}, set())
+    counted = fold(usages, Statistics(), set())
     assert counted.touched == naive(usages)
     assert counted.first_uses == naive_first_uses(usages, set())
 
@@ -64,13 +65,13 @@ def test_count_from_nothing_equals_a_naive_count(usages):
 def test_count_in_parts_equals_count_at_once(usages, data):
     """Counting a run in any number of parts, each on what the ones before have committed, equals counting it in one."""
     cuts = sorted(data.draw(st.lists(st.integers(0, len(usages)), max_size=4)))
-    stats: dict[bytes, Counts] = {}
+    stats = Statistics()
     first_uses: list[bool] = []
     for start, end in zip([0, *cuts], [*cuts, len(usages)], strict=True):
         counted = fold(usages[start:end], stats, pairs_of(usages[:start]))
-        stats |= counted.touched
+        stats.update(counted.touched)
         first_uses += counted.first_uses
-    whole = fold(usages, {}, set())
+    whole = fold(usages, Statistics(), set())
     assert stats == whole.touched
     assert first_uses == whole.first_uses
 
@@ -78,7 +79,7 @@ def test_count_in_parts_equals_count_at_once(usages, data):
 @given(usages_lists, usages_lists)
 def test_count_touches_only_codes_of_the_run(before, usages):
     """What a run returns is of its own codes, and the statistics it was given stay as they were."""
-    stats = naive(before)
+    stats = statistics_of(naive(before))
     kept = deepcopy(stats)
     counted = fold(usages, stats, pairs_of(before))
     assert set(counted.touched) == {one.code for one in usages}
@@ -93,7 +94,7 @@ def test_count_does_not_depend_on_the_order(usages, chance):
     """Statistics are those of the set of usages, in whatever order they arrive."""
     shuffled = usages.copy()
     chance.shuffle(shuffled)
-    assert fold(shuffled, {}, set()).touched == fold(usages, {}, set()).touched
+    assert fold(shuffled, Statistics(), set()).touched == fold(usages, Statistics(), set()).touched
 
 
 def test_count_orders_recent_users_by_date_then_uuid():
@@ -104,14 +105,14 @@ def test_count_orders_recent_users_by_date_then_uuid():
         usage(3, user=1, date_us=NOW_US + 1),
         usage(4, user=4, date_us=NOW_US - 1),
     ]
-    (counts,) = fold(usages, {}, set()).touched.values()
+    (counts,) = fold(usages, Statistics(), set()).touched.values()
     assert [user for _, user in counts.recent] == [uuid_of(number).bytes for number in (1, 3, 2, 4)]
 
 
 def test_count_keeps_the_five_greatest_when_dates_are_equal():
     """Of six users with one date the five greatest UUIDs are recent, in whatever order they came."""
     usages = [usage(number, user=number) for number in (3, 6, 1, 5, 2, 4)]
-    (counts,) = fold(usages, {}, set()).touched.values()
+    (counts,) = fold(usages, Statistics(), set()).touched.values()
     assert [user for _, user in counts.recent] == [uuid_of(number).bytes for number in (6, 5, 4, 3, 2)]
     assert counts.unique_users == 6
 
@@ -124,13 +125,14 @@ def test_count_names_a_user_once_with_the_latest_date():
         usage(3, user=1, date_us=NOW_US + 2),
         usage(4, user=2, date_us=NOW_US - 5),
     ]
-    (counts,) = fold(usages, {}, set()).touched.values()
-    assert counts == Counts.of(4, 2, ((NOW_US + 2, uuid_of(1).bytes), (NOW_US + 1, uuid_of(2).bytes)))
+    (counts,) = fold(usages, Statistics(), set()).touched.values()
+    recent = ((NOW_US + 2, uuid_of(1).bytes), (NOW_US + 1, uuid_of(2).bytes))
+    assert counts == Counts(4, 2, NOW_US + 2, recent)
 
 
 def test_count_keeps_last_used_when_a_late_usage_is_older():
     """An event that arrives late, dated earlier, counts but is not the latest."""
-    before = {uuid_of(1).bytes: Counts.of(1, 1, ((NOW_US, uuid_of(1).bytes),))}
+    before = statistics_of(naive([usage(1, date_us=NOW_US)]))
     (counts,) = fold([usage(2, user=2, date_us=NOW_US - 10)], before, set()).touched.values()
     assert (counts.total_uses, counts.last_used_us) == (2, NOW_US)
 
@@ -144,7 +146,7 @@ def test_count_marks_first_uses_within_a_run(used, expected):
     """The first usage of a pair is a first use unless a stored one has it; a repeat within the run never is."""
     usages = [usage(1, user=1), usage(2, user=1), usage(3, user=2)]
     kept = set(used)
-    counted = fold(usages, {}, used)
+    counted = fold(usages, Statistics(), used)
     assert counted.first_uses == expected
     (counts,) = counted.touched.values()
     assert counts.unique_users == sum(expected)
@@ -153,12 +155,12 @@ def test_count_marks_first_uses_within_a_run(used, expected):
 
 def test_count_tells_pairs_apart_by_code():
     """A user's first use of another code is a first use."""
-    assert fold([usage(1, code=1), usage(2, code=2)], {}, set()).first_uses == [True, True]
+    assert fold([usage(1, code=1), usage(2, code=2)], Statistics(), set()).first_uses == [True, True]
 
 
 def test_count_of_nothing_touches_nothing():
     """No usages, nothing touched."""
-    assert fold([], naive([usage(1)]), set()) == ({}, [])
+    assert fold([], statistics_of(naive([usage(1)])), set()) == ({}, [])
 
 
 def test_hours_are_those_of_the_dates_used() -> None:

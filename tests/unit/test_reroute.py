@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from worker.pipeline.origin import Origin
-from worker.pipeline.reroute import MISROUTED_FEW, Misrouted, partition_of, partition_of_code
+from worker.pipeline.reroute import MISROUTED_FEW, Misrouted, partition_of, partition_of_code, partitions_of_codes
 
 
 @given(st.uuids(), st.integers(1, 10_000))
@@ -20,6 +20,13 @@ def test_partition_is_where_a_keyed_producer_puts_a_code(code: UUID, partition_c
     partitions = range(partition_count)
     expected = DefaultPartitioner()(str(code).encode(), partitions, partitions)
     assert partition_of(str(code), partition_count) == partition_of_code(code.bytes, partition_count) == expected
+
+
+@given(st.lists(st.uuids(), max_size=20), st.integers(1, 2**31 - 1))
+def test_partitions_of_many_codes_are_those_of_each(codes: list[UUID], partition_count: int) -> None:
+    """Codes hashed all at once go where each goes by itself, in their order."""
+    expected = [partition_of(str(code), partition_count) for code in codes]
+    assert partitions_of_codes([code.bytes for code in codes], partition_count) == expected
 
 
 def copies(count: int) -> list[KafkaRecord]:

@@ -8,21 +8,18 @@ here. So memory stays the same for a thousand codes and for many millions.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from struct import Struct
 from typing import Final
 from uuid import UUID
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from worker.pipeline.reroute import partition_of
+from worker.pipeline.binary import copy_data, home_rows
+from worker.pipeline.reroute import partitions_of_codes
 from worker.sql import queries
 
 SHOWN_DIFFERENCES: Final = 20
 _CODES_AT_ONCE: Final = 10_000
-_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_TRAILER: Final = b"\xff\xff"
-_pack_home: Final = Struct(">hi16sii").pack
 
 Progress = Callable[[str, int, int], None]
 """Told what is done, how much of it, and of how much; 0 of 0 when that is not known."""
@@ -152,10 +149,9 @@ async def _place_codes(conn: AsyncConnection, partition_count: int, progress: Pr
     async with conn.cursor(name="codes", binary=True) as codes, conn.cursor() as homes:
         await codes.execute(queries["read_codes"])
         while batch := await codes.fetchmany(_CODES_AT_ONCE):
-            rows = [
-                _pack_home(2, 16, code, 4, partition_of(str(UUID(bytes=code)), partition_count)) for (code,) in batch
-            ]
+            read = [code for (code,) in batch]
+            rows = home_rows(read, partitions_of_codes(read, partition_count))
             async with homes.copy(queries["copy_homes"]) as copy:
-                await copy.write(b"".join([_HEADER, *rows, _TRAILER]))
+                await copy.write(copy_data(rows))
             done += len(batch)
             progress("placing codes", done, total)

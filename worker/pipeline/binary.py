@@ -4,36 +4,66 @@ PostgreSQL's binary formats: rows for COPY, and arrays as parameters.
 Source: the chapter on COPY of PostgreSQL's manual, and `array_send` in its source for arrays.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Sequence
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
 from psycopg import AsyncConnection
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-from worker.pipeline.count import Counts
-from worker.pipeline.recent import DATE_BYTES, POSTGRES_EPOCH_US, RECENT_MAX, USER_BYTES
+from worker.pipeline.statistics import NEVER_US, RECENT_MAX, Columns, Halves, Statistics, to_halves
 from worker.pipeline.usages import Usages
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
+_POSTGRES_EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01T00:00Z in microseconds since 1970
 _UUID_OID: Final = 2950
 _UUID_ARRAY_OID: Final = 2951
 _TIMESTAMPTZ_OID: Final = 1184
-_SIZE: Final = Struct(">i")
 _ARRAY_HEADER: Final = Struct(">iiiii")  # dimensions, has nulls, element type, length, lower bound
 _UUID_SIZE: Final = b"\0\0\0\x10"
-_INT8_SIZE: Final = b"\0\0\0\x08"
 
-# what all rows of a run have alike goes in as one piece
-_ROW_BEGIN: Final = Struct(">hi").pack(7, 16)  # seven fields, and the size of the first
-_USAGE_PLACE: Final = Struct(">iii")  # the partition, and the size of what follows
-_pack_usage: Final = Struct(">6s16s4s16s4s16s4sq4sq12s?").pack
-_COUNTS_PLACE: Final = Struct(">ii")
-_pack_counts: Final = Struct(">6s16s4sq4sq4sq").pack
-_less_epoch: Final = (-POSTGRES_EPOCH_US).__add__
+# as numpy has them
+_INTEGER: Final = np.dtype(">i4")
+_BIGINT: Final = np.dtype(">i8")
+_BOOLEAN: Final = np.dtype("?")
+_UUID: Final = np.dtype((">u8", (2,)))
+
+Rows = NDArray[Any]
+"""Rows of a COPY, each with the number and the sizes of its fields."""
+
+
+def _row_type(**columns: np.dtype[Any]) -> np.dtype[Any]:
+    fields: list[tuple[str, np.dtype[Any]]] = [("field count", np.dtype(">i2"))]
+    for name, kind in columns.items():
+        fields += [(f"{name} size", _INTEGER), (name, kind)]
+    return np.dtype(fields)
+
+
+def _array_type(element: np.dtype[Any], length: int) -> np.dtype[Any]:
+    header = [(name, _INTEGER) for name in ("dimensions", "has nulls", "element type", "length", "lower bound")]
+    return np.dtype([*header, ("elements", _element_type(element), (length,))])
+
+
+def _element_type(element: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype([("size", _INTEGER), ("value", element)])
+
+
+_USAGE_ROW: Final = _row_type(
+    uuid=_UUID, code=_UUID, user=_UUID, date_used=_BIGINT, offset=_BIGINT, partition=_INTEGER, first_use=_BOOLEAN
+)
+# by how many recent users there are
+_COUNTS_ROWS: Final = [
+    _row_type(
+        code=_UUID, total_uses=_BIGINT, unique_users=_BIGINT, last_used=_BIGINT, partition=_INTEGER,
+        recent_users=_array_type(_UUID, length), recent_dates=_array_type(_BIGINT, length),
+    )
+    for length in range(RECENT_MAX + 1)
+]  # fmt: skip
+_HOME_ROW: Final = _row_type(code=_UUID, partition=_INTEGER)
 
 
 class UuidArray(bytes):
@@ -63,42 +93,96 @@ def uuid_array(uuids: Sequence[bytes]) -> UuidArray:
     return UuidArray(header + _UUID_SIZE + _UUID_SIZE.join(uuids))
 
 
-def copy_data(rows: Iterable[bytes]) -> bytes:
+def copy_data(rows: Rows | bytes) -> bytes:
     """Return the data of a COPY from its rows."""
-    return b"".join([_HEADER, *rows, _TRAILER])
+    return b"".join((_HEADER, rows if isinstance(rows, bytes) else rows.tobytes(), _TRAILER))
 
 
-def usage_rows(usages: Usages, first_uses: Iterable[bool], partition: int) -> list[bytes]:
-    """Return rows for `copy_usages`, which begin with the usage's uuid; `first_uses` has one for each usage."""
-    begin, uuid_size, int8_size = repeat(_ROW_BEGIN), repeat(_UUID_SIZE), repeat(_INT8_SIZE)
-    dates_us = map(_less_epoch, usages.dates_us)
-    place = repeat(_USAGE_PLACE.pack(4, partition, 1))
-    fields = (
-        begin, usages.uuids, uuid_size, usages.codes, uuid_size, usages.users,
-        int8_size, dates_us, int8_size, usages.offsets, place, first_uses,
-    )  # fmt: skip
-    return list(map(_pack_usage, *fields))
-
-
-def counts_rows(touched: Mapping[bytes, Counts], partition: int) -> list[bytes]:
-    """Return rows for `copy_touched`, which begin with the code, from statistics by code."""
-    size, epoch = _INT8_SIZE, POSTGRES_EPOCH_US
-    place = _COUNTS_PLACE.pack(4, partition)
-    # what comes before the elements of either array, by their number
-    users_begins = [place + _array_begin(_UUID_OID, count, USER_BYTES) for count in range(RECENT_MAX + 1)]
-    dates_begins = [_array_begin(_TIMESTAMPTZ_OID, count, DATE_BYTES) for count in range(RECENT_MAX + 1)]
-    rows = []
-    for code, (total_uses, unique_users, last_used_us, users, dates) in touched.items():
-        numbers = _pack_counts(_ROW_BEGIN, code, size, total_uses, size, unique_users, size, last_used_us - epoch)
-        count = len(dates) // DATE_BYTES
-        rows.append(b"".join((numbers, users_begins[count], users, dates_begins[count], dates)))
+def usage_rows(usages: Usages, first_uses: Sequence[bool], partition: int) -> Rows:
+    """Return rows for `copy_usages`; `first_uses` has one for each usage."""
+    rows = _new_rows(_USAGE_ROW, len(usages))
+    rows["uuid"] = to_halves(usages.uuids)
+    rows["code"] = to_halves(usages.codes)
+    rows["user"] = to_halves(usages.users)
+    rows["date_used"] = usages.dates_us
+    rows["date_used"] -= _POSTGRES_EPOCH_US
+    rows["offset"] = usages.offsets
+    rows["partition"] = partition
+    rows["first_use"] = first_uses
     return rows
 
 
-def _array_begin(element_oid: int, count: int, element_bytes: int) -> bytes:
-    return _SIZE.pack(_ARRAY_HEADER.size + count * element_bytes) + _ARRAY_HEADER.pack(1, 0, element_oid, count, 1)
+def sort_by_uuid(rows: Rows) -> Rows:
+    """Return rows of usages in the order of their ids."""
+    high, low = rows["uuid"].T
+    return rows[np.lexsort((low, high))]
 
 
-def read_array(sent: bytes) -> bytes:
-    """Return the elements of an array, each behind its size, from what `array_send` gives."""
-    return sent[_ARRAY_HEADER.size :]
+def counts_rows(stats: Statistics, partition: int) -> bytes:
+    """Return rows for `copy_touched`, those of codes with as many recent users together, by code."""
+    codes = to_halves(list(stats))
+    columns = stats.columns
+    high, low = codes.T
+    order = np.lexsort((low, high))
+    counts = columns.recent_counts[order]
+    parts = [order[counts == length] for length in range(RECENT_MAX + 1)]
+    return b"".join(
+        _counts_rows(codes[part], columns.pick(part), length, partition).tobytes() for length, part in enumerate(parts)
+    )
+
+
+def _counts_rows(codes: Halves, columns: Columns, recent_count: int, partition: int) -> Rows:
+    rows = _new_rows(_COUNTS_ROWS[recent_count], len(codes))
+    rows["code"] = codes
+    rows["total_uses"] = columns.total_uses
+    rows["unique_users"] = columns.unique_users
+    rows["last_used"] = columns.last_used_us - _POSTGRES_EPOCH_US
+    rows["partition"] = partition
+    _fill(rows["recent_users"], _UUID_OID, columns.recent_users[:, :recent_count])
+    _fill(rows["recent_dates"], _TIMESTAMPTZ_OID, columns.recent_dates_us[:, :recent_count] - _POSTGRES_EPOCH_US)
+    return rows
+
+
+def home_rows(codes: Sequence[bytes], partitions: Sequence[int]) -> Rows:
+    """Return rows for `copy_homes`: codes, and the partition that each hashes to."""
+    rows = _new_rows(_HOME_ROW, len(codes))
+    rows["code"] = to_halves(codes)
+    rows["partition"] = partitions
+    return rows
+
+
+def _new_rows(row_type: np.dtype[Any], count: int) -> Rows:
+    rows = np.empty(count, row_type)
+    names = row_type.names or ()
+    rows["field count"] = len(names) // 2
+    for size, name in zip(names[1::2], names[2::2], strict=True):
+        rows[size] = row_type[name].itemsize
+    return rows
+
+
+def _fill(arrays: Rows, element_oid: int, values: NDArray[Any]) -> None:
+    elements = arrays["elements"]
+    for name, value in {"dimensions": 1, "has nulls": 0, "element type": element_oid, "lower bound": 1}.items():
+        arrays[name] = value
+    arrays["length"] = values.shape[1]
+    elements["size"] = elements.dtype["value"].itemsize
+    elements["value"] = values
+
+
+def read_counts(rows: Sequence[tuple[bytes, int, int, int, bytes, bytes]]) -> Statistics:
+    """Return statistics from rows of `read_partition_stats`, at least one."""
+    codes, total_uses, unique_users, last_used_us, users, dates = zip(*rows, strict=True)
+    columns = Columns.never_used(len(rows))
+    columns.total_uses[:], columns.unique_users[:], columns.last_used_us[:] = total_uses, unique_users, last_used_us
+    columns.recent_users[:] = _read_elements(users, _UUID)["value"]
+    read = _read_elements(dates, _BIGINT)
+    columns.recent_dates_us[:] = np.where(read["size"] > 0, read["value"] + _POSTGRES_EPOCH_US, NEVER_US)
+    return Statistics(codes, columns)
+
+
+def _read_elements(sent: Sequence[bytes], element: np.dtype[Any]) -> Rows:
+    """Return size and value of the elements of arrays from `array_send`: (len(sent), 5), the size 0 behind the last."""
+    element_type = _element_type(element)
+    first, bound = _ARRAY_HEADER.size, RECENT_MAX * element_type.itemsize
+    padded = b"".join([each[first : first + bound].ljust(bound, b"\0") for each in sent])
+    return np.frombuffer(padded, element_type).reshape(-1, RECENT_MAX)

@@ -6,14 +6,13 @@ nearly every usage; the rest is looked up. Pairs are 32 bytes: code, then user.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 from psycopg import AsyncCursor
 from rbloom import Bloom
 
 from worker.pipeline.binary import uuid_array
-from worker.pipeline.count import Counts
 from worker.sql import queries
 
 # of the pairs that are new, this share is looked up in vain; a tenth of it would cost half as many bits again
@@ -89,16 +88,16 @@ class PairFilter:
 
 
 async def find_used(
-    cursor: AsyncCursor, pairs: Sequence[bytes], stats: Mapping[bytes, Counts], pair_filter: PairFilter
+    cursor: AsyncCursor, pairs: Sequence[bytes], codes: Container[bytes], pair_filter: PairFilter
 ) -> set[bytes]:
     """
     Return those of the pairs that a stored usage has already.
 
     Args:
-        stats: the committed statistics of the partition: a code without any has no stored usage.
+        codes: those of the partition that have a stored usage.
         pair_filter: of the same partition and position.
     """
-    doubtful = {pair for pair in pair_filter.possibly_used(pairs) if pair[:16] in stats}
+    doubtful = {pair for pair in pair_filter.possibly_used(pairs) if pair[:16] in codes}
     if not doubtful:
         return set()
     looked_up = list(doubtful)

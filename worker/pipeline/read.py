@@ -17,9 +17,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, SchemaValidator, core_schema
 
 from schemas import UsageEvent
-from schemas.fields import EVENT_ID_MAX_CHARS, UUID_CHARS, UUID_PATTERN
+from schemas.fields import EVENT_ID_MAX_CHARS, UUID_CHARS, UUID_HYPHENS, UUID_PATTERN
 
-_UUID_HYPHENS: Final = (8, 13, 18, 23)
 # nearly every date looks like this, and Python reads these as pydantic does: a day of 24 hours, an offset of 60 minutes
 # or a date without seconds are left to pydantic
 _PLAIN_DATE_PATTERN: Final = (
@@ -105,7 +104,7 @@ def pack_uuids(texts: Sequence[str]) -> bytes:
     joined = "".join(texts)
     digits = joined.replace("-", "")
     hyphens = "-" * len(texts)
-    if len(digits) != 32 * len(texts) or any(joined[place::UUID_CHARS] != hyphens for place in _UUID_HYPHENS):
+    if len(digits) != 32 * len(texts) or any(joined[place::UUID_CHARS] != hyphens for place in UUID_HYPHENS):
         raise NotUuidsError
     try:
         return unhexlify(digits)

@@ -6,7 +6,6 @@ in any cut, and a transaction may end at any statement.
 """
 
 import asyncio
-import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import compress
@@ -18,8 +17,16 @@ from psycopg.errors import UniqueViolation
 
 from schemas import Reason
 from worker.errors import StoreRefusedError, StoreUnavailableError
-from worker.pipeline.binary import copy_data, counts_rows, read_array, usage_rows, uuid_array
-from worker.pipeline.count import Counts, count, count_hours, find_firsts
+from worker.pipeline.binary import (
+    Rows,
+    copy_data,
+    counts_rows,
+    read_counts,
+    sort_by_uuid,
+    usage_rows,
+    uuid_array,
+)
+from worker.pipeline.count import count, count_hours, find_firsts
 from worker.pipeline.decode import Decoder, Reject
 from worker.pipeline.first_use import PairFilter, find_used
 from worker.pipeline.record import Record
@@ -27,6 +34,7 @@ from worker.pipeline.rejects import write_rejects
 from worker.pipeline.republish import Retried, delete_retried
 from worker.pipeline.resume import Position, digest, grown
 from worker.pipeline.retry import Verdict, classify
+from worker.pipeline.statistics import Statistics
 from worker.pipeline.usages import Usage, Usages
 from worker.sql import queries
 
@@ -39,7 +47,7 @@ class Loaded(NamedTuple):
     """A partition as it is committed at one moment."""
 
     position: Position
-    stats: dict[bytes, Counts]
+    stats: Statistics
 
 
 @dataclass(slots=True)
@@ -54,7 +62,7 @@ class Held:
     """
 
     next_offset: int
-    stats: dict[bytes, Counts]
+    stats: Statistics
     pair_filter: PairFilter
 
 
@@ -93,7 +101,7 @@ class Stored:
         new_pairs: (code, user) pairs, 32 bytes each, that had no usage before.
     """
 
-    touched: dict[bytes, Counts]
+    touched: Statistics
     new_pairs: list[bytes]
     stored: int
     reject_reasons: list[Reason]
@@ -139,19 +147,19 @@ async def load_partition(conn: AsyncConnection, topic: str, partition: int, part
         return Loaded(Position(*row), await _load_stats(cursor, partition))
 
 
-async def _load_stats(cursor: AsyncCursor, partition: int) -> dict[bytes, Counts]:
-    """Return statistics by code, read while the server sends them."""
-    stats: dict[bytes, Counts] = {}
-    async for code, total_uses, unique_users, last_used_us, users, dates in cursor.stream(
-        queries["read_partition_stats"], {"partition": partition}, size=_STATS_PAGE
-    ):
-        stats[code] = Counts(total_uses, unique_users, last_used_us, read_array(users), read_array(dates))
-        if len(stats) % _STATS_PAGE == 0:
-            # a million codes are millions of objects without a cycle: looking for cycles among them takes a third of
-            # the time to make them, and stops everything for half a second, then and whenever it happens again
-            gc.freeze()
-            # what has arrived already is read without a pause; this many rows take about 5 ms
+async def _load_stats(cursor: AsyncCursor, partition: int) -> Statistics:
+    """Return the statistics of a partition, taken in while the server sends them."""
+    stats = Statistics()
+    page = []
+    async for row in cursor.stream(queries["read_partition_stats"], {"partition": partition}, size=_STATS_PAGE):
+        page.append(row)
+        if len(page) == _STATS_PAGE:
+            stats.update(read_counts(page))
+            page = []
+            # what has arrived already is read without a pause; this many rows take about 3 ms
             await asyncio.sleep(0)
+    if page:
+        stats.update(read_counts(page))
     return stats
 
 
@@ -253,9 +261,9 @@ async def _store(conn: AsyncConnection, run: DecodedRun, held: Held, known: set[
             rows = usage_rows(usages, first_uses, run.partition)
             if known:
                 # where two partitions insert the same ids, one order for both keeps them from a deadlock
-                rows.sort()
+                rows = sort_by_uuid(rows)
             await _copy(cursor, "copy_usages", rows)
-            await _copy(cursor, "copy_touched", sorted(counts_rows(touched, run.partition)))
+            await _copy(cursor, "copy_touched", counts_rows(touched, run.partition))
             await cursor.execute(queries["write_stats"])
             await _write_hours(cursor, run.partition, count_hours(usages.dates_us, first_uses))
         if rejects:
@@ -284,7 +292,7 @@ async def _store(conn: AsyncConnection, run: DecodedRun, held: Held, known: set[
     )
 
 
-async def _copy(cursor: AsyncCursor, name: str, rows: Sequence[bytes]) -> None:
+async def _copy(cursor: AsyncCursor, name: str, rows: Rows | bytes) -> None:
     async with cursor.copy(queries[name]) as copy:
         await copy.write(copy_data(rows))
 

@@ -14,8 +14,8 @@ import faust
 from faust.stores import memory
 
 from worker.errors import InvariantError
-from worker.pipeline.count import Counts
 from worker.pipeline.reroute import partition_of
+from worker.pipeline.statistics import Counts, Statistics
 
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -33,7 +33,7 @@ class _Partitions(Mapping[bytes, Counts]):
     """Statistics by code over the partitions held; a whole partition comes or goes at once."""
 
     def __init__(self) -> None:
-        self.held: dict[int, dict[bytes, Counts]] = {}
+        self.held: dict[int, Statistics] = {}
 
     def __getitem__(self, code: bytes) -> Counts:
         for stats in self.held.values():
@@ -70,16 +70,16 @@ class CodeTable(faust.Table):  # type: ignore[type-arg]  # generic for type chec
         return _CommittedStore("memory://", self.app, self, table_name=self.name, loop=self.loop)
 
     @property
-    def _held(self) -> dict[int, dict[bytes, Counts]]:
+    def _held(self) -> dict[int, Statistics]:
         store = cast("_CommittedStore", self.data)
         return store.partitions.held
 
-    def hold(self, partition: int, stats: dict[bytes, Counts], partition_count: int) -> None:
+    def hold(self, partition: int, stats: Statistics, partition_count: int) -> None:
         """Take in a partition as loaded from PostgreSQL; from now on its codes are answered here."""
         self._partition_count = partition_count
         self._held[partition] = stats
 
-    def stats_in(self, partition: int) -> dict[bytes, Counts]:
+    def stats_in(self, partition: int) -> Statistics:
         """
         Return the statistics of a held partition: to be read, never written.
 
@@ -88,7 +88,7 @@ class CodeTable(faust.Table):  # type: ignore[type-arg]  # generic for type chec
         """
         return self._held[partition]
 
-    def show(self, partition: int, touched: Mapping[bytes, Counts]) -> None:
+    def show(self, partition: int, touched: Statistics) -> None:
         """Put in what a run has just committed."""
         self._held[partition].update(touched)
 
