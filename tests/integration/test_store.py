@@ -797,7 +797,7 @@ async def test_counts_rows_are_what_postgres_reads(database_url, counts, partiti
         await conn.set_autocommit(False)
         async with conn.cursor(binary=True) as cursor:
             async with cursor.copy(queries["copy_touched"]) as copy:
-                await copy.write(copy_data(counts_rows(statistics_of(counts), partition)))
+                await copy.write(copy_data(*counts_rows(statistics_of(counts), partition)))
             await cursor.execute(queries["write_stats"])
             await cursor.execute(queries["read_partition_stats"], {"partition": partition})
             found = await cursor.fetchall()

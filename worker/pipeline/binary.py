@@ -33,7 +33,7 @@ _BOOLEAN: Final = np.dtype("?")
 _UUID: Final = np.dtype((">u8", (2,)))
 
 Rows = NDArray[Any]
-"""Rows of a COPY, each with the number and the sizes of its fields."""
+"""Rows of a COPY that are of one length, each with the number and the sizes of its fields."""
 
 
 def _row_type(**columns: np.dtype[Any]) -> np.dtype[Any]:
@@ -93,9 +93,9 @@ def uuid_array(uuids: Sequence[bytes]) -> UuidArray:
     return UuidArray(header + _UUID_SIZE + _UUID_SIZE.join(uuids))
 
 
-def copy_data(rows: Rows | bytes) -> bytes:
+def copy_data(*rows: Rows) -> bytes:
     """Return the data of a COPY from its rows."""
-    return b"".join((_HEADER, rows if isinstance(rows, bytes) else rows.tobytes(), _TRAILER))
+    return b"".join((_HEADER, *(each.tobytes() for each in rows), _TRAILER))
 
 
 def usage_rows(usages: Usages, first_uses: Sequence[bool], partition: int) -> Rows:
@@ -118,17 +118,14 @@ def sort_by_uuid(rows: Rows) -> Rows:
     return rows[np.lexsort((low, high))]
 
 
-def counts_rows(stats: Statistics, partition: int) -> bytes:
-    """Return rows for `copy_touched`, those of codes with as many recent users together, by code."""
-    codes = to_halves(list(stats))
-    columns = stats.columns
+def counts_rows(stats: Statistics, partition: int) -> list[Rows]:
+    """Return rows for `copy_touched`, of each number of recent users those of its codes in their order."""
+    codes, columns = to_halves(list(stats)), stats.columns
     high, low = codes.T
     order = np.lexsort((low, high))
-    counts = columns.recent_counts[order]
-    parts = [order[counts == length] for length in range(RECENT_MAX + 1)]
-    return b"".join(
-        _counts_rows(codes[part], columns.pick(part), length, partition).tobytes() for length, part in enumerate(parts)
-    )
+    recent_counts = columns.recent_counts[order]
+    places = [order[recent_counts == length] for length in range(RECENT_MAX + 1)]
+    return [_counts_rows(codes[each], columns.pick(each), length, partition) for length, each in enumerate(places)]
 
 
 def _counts_rows(codes: Halves, columns: Columns, recent_count: int, partition: int) -> Rows:
@@ -138,8 +135,8 @@ def _counts_rows(codes: Halves, columns: Columns, recent_count: int, partition: 
     rows["unique_users"] = columns.unique_users
     rows["last_used"] = columns.last_used_us - _POSTGRES_EPOCH_US
     rows["partition"] = partition
-    _fill(rows["recent_users"], _UUID_OID, columns.recent_users[:, :recent_count])
-    _fill(rows["recent_dates"], _TIMESTAMPTZ_OID, columns.recent_dates_us[:, :recent_count] - _POSTGRES_EPOCH_US)
+    _put(rows["recent_users"], _UUID_OID, columns.recent_users[:, :recent_count])
+    _put(rows["recent_dates"], _TIMESTAMPTZ_OID, columns.recent_dates_us[:, :recent_count] - _POSTGRES_EPOCH_US)
     return rows
 
 
@@ -160,11 +157,11 @@ def _new_rows(row_type: np.dtype[Any], count: int) -> Rows:
     return rows
 
 
-def _fill(arrays: Rows, element_oid: int, values: NDArray[Any]) -> None:
+def _put(arrays: Rows, element_oid: int, values: NDArray[Any]) -> None:
+    arrays["dimensions"], arrays["has nulls"], arrays["lower bound"] = 1, 0, 1
+    arrays["element type"] = element_oid
     elements = arrays["elements"]
-    for name, value in {"dimensions": 1, "has nulls": 0, "element type": element_oid, "lower bound": 1}.items():
-        arrays[name] = value
-    arrays["length"] = values.shape[1]
+    arrays["length"] = elements.shape[1]
     elements["size"] = elements.dtype["value"].itemsize
     elements["value"] = values
 

@@ -263,7 +263,7 @@ async def _store(conn: AsyncConnection, run: DecodedRun, held: Held, known: set[
                 # where two partitions insert the same ids, one order for both keeps them from a deadlock
                 rows = sort_by_uuid(rows)
             await _copy(cursor, "copy_usages", rows)
-            await _copy(cursor, "copy_touched", counts_rows(touched, run.partition))
+            await _copy(cursor, "copy_touched", *counts_rows(touched, run.partition))
             await cursor.execute(queries["write_stats"])
             await _write_hours(cursor, run.partition, count_hours(usages.dates_us, first_uses))
         if rejects:
@@ -292,9 +292,9 @@ async def _store(conn: AsyncConnection, run: DecodedRun, held: Held, known: set[
     )
 
 
-async def _copy(cursor: AsyncCursor, name: str, rows: Rows | bytes) -> None:
+async def _copy(cursor: AsyncCursor, name: str, *rows: Rows) -> None:
     async with cursor.copy(queries[name]) as copy:
-        await copy.write(copy_data(rows))
+        await copy.write(copy_data(*rows))
 
 
 async def _write_hours(cursor: AsyncCursor, partition: int, hours: dict[int, tuple[int, int]]) -> None:
