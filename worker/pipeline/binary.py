@@ -112,9 +112,9 @@ def usage_rows(usages: Usages, first_uses: Sequence[bool], partition: int) -> Ro
     return rows
 
 
-def sort_by_uuid(rows: Rows) -> Rows:
-    """Return rows of usages in the order of their ids."""
-    high, low = rows["uuid"].T
+def sort_rows(rows: Rows, column: str) -> Rows:
+    """Return rows in the order of a column of UUIDs."""
+    high, low = rows[column].T
     return rows[np.lexsort((low, high))]
 
 
