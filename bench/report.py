@@ -20,7 +20,7 @@ from bench.measure import CpuPerEvent, Measurement
 from sandbox.jars import KAFKA_VERSION
 
 README: Final = Path(__file__).with_name("README.md")
-PACKAGES: Final = ("confluent-kafka", "pydantic", "psycopg", "faust-streaming", "aiokafka")
+PACKAGES: Final = ("confluent-kafka", "pydantic", "psycopg", "faust-streaming", "aiokafka", "numpy")
 HEADINGS: Final = (
     "contender",
     "events/s",

@@ -251,7 +251,7 @@ async def _store(conn: AsyncConnection, run: DecodedRun, held: Held, known: set[
         # first use, count
         pairs = list(map(add, usages.codes, usages.users))
         used = await find_used(cursor, pairs, held.stats, held.pair_filter)
-        # a long run takes 10 ms at each of these steps, 30 with many codes: the web and heartbeats get their turn between
+        # a long run takes up to 30 ms at each of these steps: the web and heartbeats get their turn between
         await asyncio.sleep(0)
         first_uses = find_firsts(pairs, used)
         touched = count(usages, first_uses, held.stats)
