@@ -75,6 +75,15 @@ class Columns:
         counts: Places = (self.recent_dates_us != NEVER_US).sum(axis=1)
         return counts
 
+    def make_room(self, code_count: int) -> None:
+        """
+        Make room for so many codes, in place: a copy of a million would stop everything for half a second.
+
+        Views of the columns must not be used afterwards.
+        """
+        for column in self.each:
+            column.resize((code_count, *column.shape[1:]), refcheck=False)
+
     def pick(self, chosen: Places | slice) -> "Columns":
         """Return the statistics of the chosen codes: copies by their places, or views of a slice."""
         return Columns(*(column[chosen] for column in self.each))  # type: ignore[arg-type]  # in their order
@@ -125,18 +134,12 @@ class Statistics(Mapping[bytes, Counts]):
         """Put in statistics in place of those that are here of the same codes."""
         added = [code for code in newer if code not in self._places]
         self._places.update(zip(added, count(len(self))))
-        self._reserve(len(self))
+        capacity = len(self._columns.total_uses)
+        if len(self) > capacity:
+            self._columns.make_room(max(len(self), capacity + capacity // 8))
         places = self.places_of(list(newer))
         for target, source in zip(self._columns.each, newer.columns.each, strict=True):
             target[places] = source
-
-    def _reserve(self, code_count: int) -> None:
-        capacity = len(self._columns.total_uses)
-        if code_count > capacity:
-            grown = Columns.never_used(max(code_count, 2 * capacity))
-            for target, source in zip(grown.each, self._columns.each, strict=True):
-                target[:capacity] = source
-            self._columns = grown
 
     def __contains__(self, code: object) -> bool:
         return code in self._places
