@@ -17,15 +17,7 @@ from psycopg.errors import UniqueViolation
 
 from schemas import Reason
 from worker.errors import StoreRefusedError, StoreUnavailableError
-from worker.pipeline.binary import (
-    Rows,
-    copy_data,
-    counts_rows,
-    read_counts,
-    sort_rows,
-    usage_rows,
-    uuid_array,
-)
+from worker.pipeline.binary import Rows, copy_data, counts_rows, read_counts, sort_rows, usage_rows, uuid_array
 from worker.pipeline.count import count, count_hours, find_firsts
 from worker.pipeline.decode import Decoder, Reject
 from worker.pipeline.first_use import PairFilter, find_used
