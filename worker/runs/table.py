@@ -79,15 +79,6 @@ class CodeTable(faust.Table):  # type: ignore[type-arg]  # generic for type chec
         self._partition_count = partition_count
         self._held[partition] = stats
 
-    def stats_in(self, partition: int) -> Statistics:
-        """
-        Return the statistics of a held partition: to be read, never written.
-
-        Raises:
-            KeyError: the partition is not held.
-        """
-        return self._held[partition]
-
     def show(self, partition: int, touched: Statistics) -> None:
         """Put in what a run has just committed."""
         self._held[partition].update(touched)
