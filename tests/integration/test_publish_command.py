@@ -26,6 +26,8 @@ from worker.pipeline.reroute import partition_of
 PARTITIONS = 3
 TIMEOUT_S = 120
 SLICE_S = 0.05
+# what takes so long to publish that a busy machine has time to freeze the command
+MANY_EVENTS = 120_000
 CODE = "7f0c8d9e-3b1a-4c62-9d55-0a1b2c3d4e5f"
 USER = "0d4f6a52-8c1e-4f7b-a3d2-6e5b4c3a2f10"
 
@@ -165,7 +167,7 @@ def test_missing_broker_is_one_clear_line(publish: Publish) -> None:
 
 
 def freeze_midway(publish: Publish, process: subprocess.Popen) -> None:
-    """Let the command publish something, and freeze it long before it has published all."""
+    """Let the command publish some of `MANY_EVENTS`, and freeze it long before it has published all."""
 
     def has_published() -> bool:
         # in slices: a file is published sooner than a busy machine finds the time to look
@@ -175,11 +177,12 @@ def freeze_midway(publish: Publish, process: subprocess.Popen) -> None:
         return sum(publish.ends().values()) > 0
 
     wait_until("something is published", has_published)
+    assert sum(publish.ends().values()) < MANY_EVENTS, "all was published before the command could be frozen"
 
 
 def test_interruption_says_where_to_go_on_and_nothing_is_lost(publish: Publish, tmp_path: Path) -> None:
     """Interrupted by Ctrl-C, it names the line to go on with; from there on, every event is on the topic."""
-    events = make_events(60_000, codes=50, users=100)
+    events = make_events(MANY_EVENTS, codes=50, users=100)
     path = write_ndjson(tmp_path / "events.ndjson", events)
     with publish.start(path) as process:
         freeze_midway(publish, process)
@@ -205,7 +208,7 @@ def test_broker_that_dies_midway_is_told_within_a_bounded_time(tmp_path: Path) -
         admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
         admin.create_topics([NewTopic("usages", PARTITIONS, 1)])["usages"].result(20)
         publish = Publish(broker, "usages")
-        events = make_events(60_000, codes=50, users=100)
+        events = make_events(MANY_EVENTS, codes=50, users=100)
         path = write_ndjson(tmp_path / "events.ndjson", events)
         with publish.start(path) as process:
             freeze_midway(publish, process)
