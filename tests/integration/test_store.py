@@ -790,7 +790,7 @@ async def test_usage_rows_are_what_postgres_reads(database_url, marked, partitio
 
 
 @in_one_database
-@given(st.dictionaries(i16, some_counts, min_size=1, max_size=9), st.integers(0, 2**31 - 1))
+@given(st.dictionaries(i16, some_counts, max_size=9), st.integers(0, 2**31 - 1))
 async def test_counts_rows_are_what_postgres_reads(database_url, counts, partition):
     """Statistics go to PostgreSQL by COPY and come back by the binary formats of arrays as they were."""
     async with await connect_writer(database_url) as conn:
@@ -805,7 +805,7 @@ async def test_counts_rows_are_what_postgres_reads(database_url, counts, partiti
             await cursor.execute("select code_uuid, last_used, recent_users, recent_dates from referral_code_stats")
             seen = await cursor.fetchall()
         await conn.rollback()
-    assert read_counts(found) == counts
+    assert (read_counts(found) if found else {}) == counts
     assert {code: rest for code, *rest in seen} == {
         UUID(bytes=code): [
             moment(one.last_used_us),

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-from worker.pipeline.statistics import NEVER_US, RECENT_MAX, Columns, Halves, Statistics, to_halves
+from worker.pipeline.statistics import NEVER_US, RECENT_MAX, Columns, Halves, Statistics, count_recent, to_halves
 from worker.pipeline.usages import Usages
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -123,7 +123,7 @@ def counts_rows(stats: Statistics, partition: int) -> list[Rows]:
     codes, columns = to_halves(list(stats)), stats.columns
     high, low = codes.T
     order = np.lexsort((low, high))
-    recent_counts = columns.recent_counts[order]
+    recent_counts = count_recent(columns.recent_dates_us)[order]
     places = [order[recent_counts == length] for length in range(RECENT_MAX + 1)]
     return [_counts_rows(codes[each], columns.pick(each), length, partition) for length, each in enumerate(places)]
 

@@ -6,7 +6,17 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from worker.pipeline.statistics import NEVER_US, RECENT_MAX, Flags, Halves, Numbers, Places, Statistics, to_halves
+from worker.pipeline.statistics import (
+    NEVER_US,
+    RECENT_MAX,
+    Flags,
+    Halves,
+    Numbers,
+    Places,
+    Statistics,
+    count_recent,
+    to_halves,
+)
 from worker.pipeline.usages import Usages
 
 _HOUR_US: Final = 3_600_000_000
@@ -105,7 +115,7 @@ def _merge(latest: _Recent, before: _Recent, repeats: Flags) -> _Recent:
     dates_us = np.concatenate((latest.dates_us, before.dates_us), axis=1)
     users = np.concatenate((latest.users, before.users), axis=1)
     # in most streams all that is latest comes before all that was
-    latest_counts = np.count_nonzero(latest.dates_us != NEVER_US, axis=1)[:, np.newaxis]
+    latest_counts = count_recent(latest.dates_us)[:, np.newaxis]
     ranks = np.arange(RECENT_MAX)
     order = np.where(ranks < latest_counts, ranks, ranks - latest_counts + RECENT_MAX)
     earliest_us = np.take_along_axis(latest.dates_us, latest_counts - 1, axis=1)[:, 0]

@@ -22,7 +22,7 @@ from worker.pipeline.record import Message, Record, Send
 MISROUTED_FEW: Final = 10
 """Misrouted records that are no cause for a warning: a producer tried once, an event published by hand."""
 SENT_AT_ONCE: Final = 500
-# hashing in Python takes some microseconds: as many codes as a busy partition sees are remembered
+# hashing in Python takes some microseconds: as many codes as a busy publisher uses are remembered
 _REMEMBERED_CODES: Final = 100_000
 _SEED: Final = 0x9747_B28C
 _MIXER: Final = 0x5BD1_E995

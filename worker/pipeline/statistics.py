@@ -1,8 +1,8 @@
 """
 The statistics of codes, by columns.
 
-A run touches thousands of codes, and a partition may have a million. As numbers in columns each code takes a quarter of
-the memory of objects, and a whole run is counted by a few operations over all of its codes.
+A run touches thousands of codes, and a partition may have a million. As numbers in columns they are counted
+by a few operations over all codes of a run, and take less memory than an object for each.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -68,12 +68,6 @@ class Columns:
     def each(self) -> tuple[Numbers | Halves, ...]:
         """All columns."""
         return self.total_uses, self.unique_users, self.last_used_us, self.recent_dates_us, self.recent_users
-
-    @property
-    def recent_counts(self) -> Places:
-        """How many recent users each code has: (n,)."""
-        counts: Places = (self.recent_dates_us != NEVER_US).sum(axis=1)
-        return counts
 
     def make_room(self, code_count: int) -> None:
         """
@@ -161,6 +155,12 @@ class Statistics(Mapping[bytes, Counts]):
 
     def __len__(self) -> int:
         return len(self._places)
+
+
+def count_recent(recent_dates_us: Numbers) -> Places:
+    """Return how many recent users each code has: (n,), from (n, 5)."""
+    counts: Places = (recent_dates_us != NEVER_US).sum(axis=1)
+    return counts
 
 
 def to_halves(uuids: Sequence[bytes]) -> Halves:
