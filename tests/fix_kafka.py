@@ -100,23 +100,22 @@ def new_topic(admin: AdminClient) -> Iterator[Callable[[int], str]]:
 
 def end_offsets(kafka: Kafka | Cluster, topic: str, partitions: int) -> dict[int, int]:
     """Return the end of each partition, as committed transactions leave it."""
+    wanted = [TopicPartition(topic, partition) for partition in range(partitions)]
+    return wait_until(f"{topic} has its leaders", lambda: _ends(kafka, wanted))
+
+
+def _ends(kafka: Kafka | Cluster, wanted: list[TopicPartition]) -> dict[int, int] | None:
+    """Return the end of each partition; None while one of them has no leader."""
+    # a new one each time: a client that once was told of no leader does not ask again for minutes
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "ends"})
     try:
-        return {partition: _end(consumer, TopicPartition(topic, partition)) for partition in range(partitions)}
+        return {tp.partition: consumer.get_watermark_offsets(tp, timeout=_TIMEOUT_S)[1] for tp in wanted}
+    except KafkaException as error:
+        if error.args[0].code() in _NO_LEADER_YET:
+            return None
+        raise
     finally:
         consumer.close()
-
-
-def _end(consumer: Consumer, tp: TopicPartition) -> int:
-    def ask() -> tuple[int, int] | None:
-        try:
-            return consumer.get_watermark_offsets(tp, timeout=_TIMEOUT_S)
-        except KafkaException as error:
-            if error.args[0].code() in _NO_LEADER_YET:
-                return None
-            raise
-
-    return wait_until(f"{tp.topic}[{tp.partition}] has a leader", ask)[1]
 
 
 def committed_offsets(kafka: Kafka | Cluster, group: str, topic: str, partitions: int) -> dict[int, int]:
