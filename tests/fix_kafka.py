@@ -55,10 +55,10 @@ class Cluster:
             broker.kill()
 
     def replicas_in_sync(self, topic: str) -> int:
-        """Return how many replicas every partition of a topic has in sync at least."""
+        """Return how many replicas every partition of a topic has in sync at least; 0 if nobody knows the topic yet."""
         client = AdminClient({"bootstrap.servers": self.bootstrap_servers})
         partitions = client.list_topics(topic, timeout=_TIMEOUT_S).topics[topic].partitions
-        return min(len(partition.isrs) for partition in partitions.values())
+        return min((len(partition.isrs) for partition in partitions.values()), default=0)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 from fix_faults import NewCase
-from fix_kafka import Cluster, read_topic
+from fix_kafka import Cluster, end_offsets, read_topic
 from fix_worker import NewSystem, System, WorkerProcess
 from publisher import identity, make_events
 from waiting import wait_until
@@ -68,20 +68,24 @@ def test_broker_that_stalls_loses_nothing(new_kafka_system: NewSystem, new_case:
 
 
 @pytest.fixture
-def cluster_system(tmp_path: Path, database_url: str) -> Iterator[System]:
-    """A system of six partitions on three brokers, each with a replica of everything; two must have what counts."""
-    cluster = Cluster(tmp_path)
-    system: System | None = None
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """Three brokers of the test's own."""
+    brokers = Cluster(tmp_path)
     try:
-        cluster.start()
-        client = AdminClient({"bootstrap.servers": cluster.bootstrap_servers})
-        client.create_topics([NewTopic("usages", 6, 3)])["usages"].result(TIMEOUT_S)
-        system = System(cluster, client, "usages", 6, database_url, tmp_path)
-        yield system
+        brokers.start()
+        yield brokers
     finally:
-        if system:
-            system.close()
-        cluster.stop()
+        brokers.stop()
+
+
+@pytest.fixture
+def cluster_system(cluster: Cluster, tmp_path: Path, database_url: str) -> Iterator[System]:
+    """A system of six partitions on three brokers, each with a replica of everything; two must have what counts."""
+    client = AdminClient({"bootstrap.servers": cluster.bootstrap_servers})
+    client.create_topics([NewTopic("usages", 6, 3)])["usages"].result(TIMEOUT_S)
+    system = System(cluster, client, "usages", 6, database_url, tmp_path)
+    yield system
+    system.close()
 
 
 def test_one_of_three_brokers_killed_stops_nothing(cluster_system: System, new_case: NewCase) -> None:
@@ -102,6 +106,22 @@ def test_one_of_three_brokers_killed_stops_nothing(cluster_system: System, new_c
             wait_until("three are in sync", lambda: system.kafka.replicas_in_sync(system.topic) == 3)
     system.wait_shared(*workers)
     case.conclude()
+
+
+def test_ends_are_told_once_their_leader_is_back(cluster: Cluster) -> None:
+    """Whoever asks while a partition has no leader is answered as soon as it has one again."""
+    client = AdminClient({"bootstrap.servers": cluster.bootstrap_servers})
+    client.create_topics([NewTopic("usages", 1, replica_assignment=[[3]])])["usages"].result(TIMEOUT_S)
+    wait_until("the third broker leads the partition", lambda: cluster.replicas_in_sync("usages") == 1)
+    third = cluster.brokers[2]
+    third.kill()
+    wait_until("nobody can lead the partition", lambda: cluster.replicas_in_sync("usages") == 0)
+    back = threading.Timer(2, third.start)
+    back.start()
+    try:
+        assert end_offsets(cluster, "usages", 1) == {0: 0}
+    finally:
+        back.join()
 
 
 @pytest.mark.parametrize("fault", ["missing", "unwritable"])

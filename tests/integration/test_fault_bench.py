@@ -2,13 +2,12 @@
 
 import threading
 import uuid
-from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from fix_faults import Case, NewCase, Sampler
-from fix_kafka import Cluster, end_offsets
+from fix_kafka import end_offsets
 from fix_worker import System
 from publisher import make_events
 from waiting import wait_until
@@ -54,28 +53,3 @@ def test_ends_are_those_of_a_topic_that_the_broker_does_not_know_yet(kafka: Kafk
     finally:
         making.join()
         admin.delete_topics([topic])[topic].result(20)
-
-
-def test_ends_are_told_once_their_leader_is_back(tmp_path: Path) -> None:
-    """Whoever asks while a partition has no leader is answered as soon as it has one again."""
-    cluster = Cluster(tmp_path)
-    try:
-        cluster.start()
-        client = AdminClient({"bootstrap.servers": cluster.bootstrap_servers})
-        client.create_topics([NewTopic("usages", 1, replica_assignment=[[3]])])["usages"].result(20)
-        last = cluster.brokers[-1]
-        last.kill()
-        wait_until("nobody leads the partition", lambda: leader_of("usages", client) == -1)
-        back = threading.Timer(2, last.start)
-        back.start()
-        try:
-            assert end_offsets(cluster, "usages", 1) == {0: 0}
-        finally:
-            back.join()
-    finally:
-        cluster.stop()
-
-
-def leader_of(topic: str, client: AdminClient) -> int:
-    """Return the node that leads a topic's first partition; -1 when none does."""
-    return client.list_topics(topic, timeout=20).topics[topic].partitions[0].leader
