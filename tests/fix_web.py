@@ -1,5 +1,6 @@
 """The web application over a real database, with a table and a health that tests set by hand."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Iterable
@@ -195,9 +196,22 @@ def health() -> HandHealth:
     return HandHealth()
 
 
-def new_database(url: str) -> Database:
-    """Return connections for readers that give up after a second."""
-    return Database(Settings(database_url=url, connect_timeout_s=1, read_timeout_s=1, reader_connections=2))
+# a busy machine is no outage, and a test of an outage waits no longer than it must
+PATIENCE_S = 60
+impatient = pytest.mark.parametrize("patience_s", [1], ids=["impatient"])
+
+
+@pytest.fixture
+def patience_s() -> float:
+    """How long PostgreSQL may take to answer a request."""
+    return PATIENCE_S
+
+
+def new_database(url: str, patience_s: float = PATIENCE_S) -> Database:
+    """Return connections for readers that give up after `patience_s`."""
+    return Database(
+        Settings(database_url=url, connect_timeout_s=patience_s, read_timeout_s=patience_s, reader_connections=2)
+    )
 
 
 def new_app(
@@ -231,11 +245,10 @@ def access() -> Access:
 
 @pytest.fixture
 async def web_app(
-    database_url: str, table: HandTable, health: HandHealth, topic: HandTopic, access: Access
+    database_url: str, table: HandTable, health: HandHealth, topic: HandTopic, access: Access, patience_s: float
 ) -> AsyncIterator[FastAPI]:
     """The web application, whose requests reach the test's database."""
-    database = new_database(database_url)
-    async with database:
+    async with new_database(database_url, patience_s) as database:
         yield new_app(database, table, health, topic, access)
 
 
@@ -246,3 +259,11 @@ async def web(web_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(web_app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://worker") as client:
         yield client
+
+
+async def answer_in_time(web: httpx.AsyncClient, path: str) -> httpx.Response:
+    """Return an answer that is none of an outage, from an impatient application too."""
+    async with asyncio.timeout(PATIENCE_S):
+        while (answer := await web.get(path)).status_code == 503:
+            pass
+    return answer

@@ -85,7 +85,7 @@ def corrupt(system: System) -> None:
 
 def test_corrupt_batch_holds_its_partition_until_an_operator_moves_on(system: System) -> None:
     """A batch with a bad checksum stalls its partition alone, /livez names it, and a moved position is taken up."""
-    worker = system.start_worker(stall_timeout_s=2)
+    worker = system.start_worker(stall_timeout_s=5)
     worker.wait_ready()
     system.publisher.publish(make_events(400, codes=50, users=50))
     system.wait_drained()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import httpx
 import psycopg
 import pytest
-from fix_web import new_database, new_uuid
+from fix_web import impatient, new_database, new_uuid
 from waiting import wait_until
 
 from worker.web.histories import user_history
@@ -205,6 +205,7 @@ async def test_file_of_a_user_reads_each_usage_twice_at_most(database_url, rows,
     assert rows.ask(ROWS_READ)[0][0] - before[0][0] == 2 * count
 
 
+@impatient
 async def test_file_that_cannot_be_read_is_a_problem(web, rows, database_url):
     """A failure before the first usage is a 503 problem, not an empty file."""
     rows.fill(10, CODE, USER, START)
@@ -243,7 +244,7 @@ async def test_file_is_refused_over_http_1_0(web_app, rows):
     async with WebServer(web_app, listener):
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         writer.write(f"GET {CODE_PATH}.csv HTTP/1.0\r\n\r\n".encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             answer = await reader.read()
         writer.close()
         await writer.wait_closed()

@@ -29,7 +29,7 @@ async def conn(database_url) -> AsyncIterator[psycopg.AsyncConnection]:
 async def filters(database_url) -> AsyncIterator[Filters]:
     """Filters that are filled seven rows at a time."""
     async with (
-        Database(Settings(database_url=database_url, connect_timeout_s=1)) as database,
+        Database(Settings(database_url=database_url)) as database,
         Filters(database, MAX_BYTES, page_rows=7) as filters,
     ):
         yield filters

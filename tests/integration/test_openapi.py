@@ -1,13 +1,12 @@
 """The API held against its own OpenAPI document, by schemathesis over a real database."""
 
-import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from threading import Thread
 
 import pytest
 import schemathesis
-from fix_web import HandHealth, HandTable, HandTopic, Row, Rows, new_app, new_database, new_uuid
+from api_process import api_process
+from fix_web import Row, Rows, new_uuid
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
@@ -17,7 +16,6 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from schemas.stats import CODE_EXAMPLE, USAGE_EXAMPLE, USER_EXAMPLE
 from worker.web.cursor import Position, write_cursor
-from worker.web.server import WebServer, bind
 
 # a cursor has a digest, which nobody but the API writes
 schemathesis.openapi.format(
@@ -33,29 +31,15 @@ load_all_checks()
 
 @pytest.fixture
 def api_schema(database_url: str, rows: Rows) -> Iterator[schemathesis.BaseSchema]:
-    """The document of an application that is served by a loop of its own: schemathesis waits for its answers."""
+    """The document of an application that is served over a code with two pages of usages."""
     date = datetime(2026, 1, 31, 12, tzinfo=UTC)
     rows.store(
         Row(USAGE_EXAMPLE, CODE_EXAMPLE, USER_EXAMPLE, date, first_use=True),
         *[Row(new_uuid(), CODE_EXAMPLE, USER_EXAMPLE, date - timedelta(days=n), first_use=False) for n in range(60)],
     )
-    listener = bind("127.0.0.1", 0)
-    url = "http://{}:{}".format(*listener.getsockname())
-    with asyncio.Runner() as runner:
-        loop, is_over = runner.get_loop(), asyncio.Event()
-
-        async def serve() -> None:
-            database = new_database(database_url)
-            async with database, WebServer(new_app(database, HandTable(), HandHealth(), HandTopic()), listener):
-                await is_over.wait()
-
-        server = Thread(target=runner.run, args=[serve()])
-        server.start()
-        try:
-            yield schemathesis.openapi.from_url(f"{url}/openapi.json")
-        finally:
-            loop.call_soon_threadsafe(is_over.set)
-            server.join()
+    # hypothesis refuses data if anything in its process takes a random number meanwhile, as a pool does that connects
+    with api_process(database_url) as url:
+        yield schemathesis.openapi.from_url(f"{url}/openapi.json", timeout=60)
 
 
 @pytest.mark.parametrize("mode", GenerationMode)

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from fix_web import impatient
 from html_page import Page
 
 from worker.errors import BrokerUnavailableError
@@ -253,6 +254,7 @@ async def test_form_says_when_kafka_is_away(web, rows, topic):
     assert rows.ask("select attempts from referral_rejections") == [(0,)]
 
 
+@impatient
 async def test_pages_while_postgres_is_slow(web, rows, topic, database_url):
     """Without PostgreSQL the pages are 503 and say so, and a form leads to a page that tells what is known."""
     id_ = rows.reject()

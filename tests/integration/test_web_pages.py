@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 import psycopg
 import pytest
-from fix_web import Row, new_uuid
+from fix_web import Row, impatient, new_uuid
 from html_page import Page
 
 from worker.runs.table import HeldCounts
@@ -198,6 +198,7 @@ async def test_event_data_is_text_on_every_page(web, table):
         assert "7*7" not in answer.text
 
 
+@impatient
 async def test_pages_while_postgres_is_slow(web, rows, table, database_url):
     """Without PostgreSQL the pages show what the worker holds, say what is missing and never a zero."""
     rows.store(usage())
