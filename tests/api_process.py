@@ -17,13 +17,15 @@ def api_process(database_url: str) -> Iterator[str]:
     """Serve the application over a database, and give its address."""
     spawning = get_context("spawn")
     ours, theirs = spawning.Pipe()
-    with ours:
-        with theirs, bind("127.0.0.1", 0) as listener:
-            url = "http://{}:{}".format(*listener.getsockname())
-            process = spawning.Process(target=_run, args=(database_url, listener, theirs))
-            process.start()
+    with theirs, bind("127.0.0.1", 0) as listener:
+        url = "http://{}:{}".format(*listener.getsockname())
+        process = spawning.Process(target=_run, args=(database_url, listener, theirs))
+        process.start()
+    try:
         yield url
-    process.join()
+    finally:
+        ours.close()
+        process.join()
     assert process.exitcode == 0
 
 

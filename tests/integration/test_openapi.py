@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import schemathesis
 from api_process import api_process
-from fix_web import Row, Rows, new_uuid
+from fix_web import PATIENCE_S, Row, Rows, new_uuid
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
@@ -39,7 +39,7 @@ def api_schema(database_url: str, rows: Rows) -> Iterator[schemathesis.BaseSchem
     )
     # hypothesis refuses data if anything in its process takes a random number meanwhile, as a pool does that connects
     with api_process(database_url) as url:
-        yield schemathesis.openapi.from_url(f"{url}/openapi.json", timeout=60)
+        yield schemathesis.openapi.from_url(f"{url}/openapi.json", timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize("mode", GenerationMode)
