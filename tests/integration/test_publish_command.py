@@ -25,7 +25,8 @@ from worker.pipeline.reroute import partition_of
 
 PARTITIONS = 3
 TIMEOUT_S = 120
-SLICE_S = 0.05
+# so long that a busy machine gets through the file's check, so short that no machine publishes it all meanwhile
+SLICE_S = 0.25
 # what takes so long to publish that a busy machine has time to freeze the command
 MANY_EVENTS = 120_000
 CODE = "7f0c8d9e-3b1a-4c62-9d55-0a1b2c3d4e5f"
@@ -176,8 +177,12 @@ def freeze_midway(publish: Publish, process: subprocess.Popen) -> None:
         process.send_signal(signal.SIGSTOP)
         return sum(publish.ends().values()) > 0
 
-    wait_until("something is published", has_published)
-    assert sum(publish.ends().values()) < MANY_EVENTS, "all was published before the command could be frozen"
+    try:
+        wait_until("something is published", has_published, TIMEOUT_S)
+        assert sum(publish.ends().values()) < MANY_EVENTS, "all was published before the command could be frozen"
+    except BaseException:
+        process.kill()  # a frozen one would be waited for without an end
+        raise
 
 
 def test_interruption_says_where_to_go_on_and_nothing_is_lost(publish: Publish, tmp_path: Path) -> None:
