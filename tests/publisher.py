@@ -13,6 +13,9 @@ from oracle import assert_stored
 from schemas import UsageEvent
 from worker.pipeline.decode import NAMESPACE
 
+_PACE_RECORDS = 50  # after so many a load sees whether it is early
+_IN_FLIGHT_MAX = 50_000  # half of what the producer's queue holds
+_LOOK_AGAIN_S = 0.1
 ANY_PARTITION = -1  # where the partitioner puts it
 Place = tuple[int, int]  # partition and offset
 
@@ -76,9 +79,13 @@ class Publisher:
                 partition,
                 on_delivery=lambda error, message, record=record: self._note(error, message, record),
             )
-            if per_second and number % 50 == 0:
+            if number % _PACE_RECORDS == 0:
+                # a load that is late takes what is acknowledged as well, which stays in the producer's queue until then
+                self._producer.poll(0)
+                while len(self._producer) > _IN_FLIGHT_MAX:
+                    self._producer.poll(_LOOK_AGAIN_S)
                 # the pace of a load is the one thing that time is waited for; a poll ends with the first answer
-                while (early_s := started + number / per_second - time.monotonic()) > 0:
+                while per_second and (early_s := started + number / per_second - time.monotonic()) > 0:
                     self._producer.poll(early_s)
         self.flush()
 

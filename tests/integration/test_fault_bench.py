@@ -2,6 +2,8 @@
 
 import threading
 import uuid
+from collections.abc import Iterable
+from itertools import islice
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -13,6 +15,7 @@ from publisher import make_events
 from waiting import wait_until
 
 from sandbox.kafka import Kafka
+from schemas import UsageEvent
 
 
 def test_offset_committed_past_the_position_is_found(system: System) -> None:
@@ -41,6 +44,31 @@ def test_case_without_records_does_not_pass(system: System, new_case: NewCase) -
     system.start_worker().wait_ready()
     with pytest.raises(AssertionError, match="only 100 records"):
         case.conclude()
+
+
+def test_load_behind_its_pace_takes_its_acknowledgements(system: System) -> None:
+    """On a busy machine a load is always late; what is acknowledged meanwhile must not fill its producer's queue."""
+    count = 120_000  # the queue holds 100,000
+    system.publisher.publish(make_events(count, codes=5, users=10), per_second=1e9)
+    assert len(system.publisher.acknowledged) == sum(system.ends().values()) == count
+
+
+def test_load_that_fails_is_what_its_case_tells(
+    system: System, new_case: NewCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a case waits for never comes once its load has failed, and would be taken for a fault of the worker."""
+    publish = system.publisher.publish
+
+    def publish_some(records: Iterable[UsageEvent | bytes], per_second: float) -> None:
+        publish(islice(records, 1_000), per_second)
+        raise BufferError("queue full")
+
+    monkeypatch.setattr(system.publisher, "publish", publish_some)
+    system.start_worker().wait_ready()
+    case = new_case(system)
+    with pytest.raises(BufferError, match="queue full") as raised, case.load(1_000):
+        wait_until("two thousand are stored", lambda: case.stored > 2_000, 3)
+    assert "two thousand are stored" in str(raised.value.__context__)
 
 
 def test_ends_are_those_of_a_topic_that_the_broker_does_not_know_yet(kafka: Kafka, admin: AdminClient) -> None:
