@@ -1,8 +1,9 @@
 """
 A worker with a fault: `faulty_worker.py STEP SIGNAL RUN CLOCK_OFF_S`.
 
-It sends itself a signal at a chosen step of one of its runs, its clock is so many seconds ahead, or its recovery ends
-in silence. It is the worker's own program, put together by its own `build()`, with these steps wrapped:
+It sends itself a signal at a chosen step of one of its runs, its clock is so many seconds ahead, its recovery ends in
+silence, or the coordinator of its group is loading. It is the worker's own program, put together by its own `build()`,
+with these steps wrapped:
 
 - `in-copy`: half of the run's rows are sent;
 - `before-commit`: everything is written, the transaction is open and idle;
@@ -10,6 +11,8 @@ in silence. It is the worker's own program, put together by its own `build()`, w
 - `after-show`: the table shows it, the offset is not committed;
 - `recovery`: no signal, but Faust waits for no answer of Kafka in its recovery, so that every broker is too slow, and
   the worker waits for the recovery only `RECOVERY_TIMEOUT_S`;
+- `joining`: no signal, but of the answers that end its joining the group every other one says that the coordinator is
+  loading, and the group is not told who has which partition;
 - `none`: no step, so no signal.
 """
 
@@ -19,9 +22,14 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from itertools import count
+from types import SimpleNamespace
 from typing import Any, Self
 
 import faust
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import GroupLoadInProgressError
+from aiokafka.protocol.group import SyncGroupRequest
 from psycopg import AsyncConnection, AsyncCopy, AsyncCursor
 
 from worker import watchdog
@@ -137,6 +145,20 @@ async def wait_for_nothing(app: faust.App, *_revoked: Any, **_options: Any) -> N
     app.conf.broker_request_timeout = 0
 
 
+def load_now_and_then() -> None:
+    """Have the coordinator load the group each time that a member has joined it."""
+    send = GroupCoordinator._send_req
+    answers = count()
+
+    async def send_request(coordinator: GroupCoordinator, request: Any) -> Any:
+        if isinstance(request, SyncGroupRequest) and next(answers) % 2 == 0:
+            os.write(sys.stderr.fileno(), b"fault at joining: the coordinator is loading\n")
+            return SimpleNamespace(error_code=GroupLoadInProgressError.errno)
+        return await send(coordinator, request)
+
+    GroupCoordinator._send_req = send_request
+
+
 def build_faulty(settings: Settings, *args: Any, **options: Any) -> WorkerProcess:
     """Put a worker together with its steps wrapped and its clock off."""
     process = build(
@@ -150,6 +172,8 @@ def build_faulty(settings: Settings, *args: Any, **options: Any) -> WorkerProces
     )
     if STEP == "recovery":
         process.app.on_partitions_revoked.connect(wait_for_nothing)
+    if STEP == "joining":
+        load_now_and_then()
     return process
 
 

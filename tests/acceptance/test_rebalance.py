@@ -2,12 +2,13 @@
 
 import signal
 
-from fix_worker import System
+from fix_worker import Fault, System
 from publisher import make_events
 from waiting import wait_until
 
 ROUNDS = 3
 LOADED = "partition loaded"
+LOADING = "fault at joining: the coordinator is loading"
 
 
 def test_events_right_after_a_rebalance_are_delivered(system: System) -> None:
@@ -29,3 +30,17 @@ def test_events_right_after_a_rebalance_are_delivered(system: System) -> None:
         system.wait_shared(first)
     system.wait_drained()
     system.assert_exact()
+
+
+def test_coordinator_that_is_loading_is_asked_again(system: System) -> None:
+    """A coordinator that loads the group while it forms, as after a stall of its broker, ends no worker."""
+    first = system.start_worker(Fault("joining"))
+    first.wait_ready()
+    assert first.text().count(LOADING) == 1
+    second = system.start_worker()
+    system.wait_shared(first, second)
+    assert first.text().count(LOADING) >= 2
+    system.publisher.publish(make_events(400, codes=50, users=50))
+    system.wait_drained()
+    system.assert_exact()
+    assert first.exit_code is None

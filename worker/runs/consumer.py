@@ -22,6 +22,7 @@ from mode.types import ServiceT
 from worker.errors import BrokerUnavailableError, InvariantError
 from worker.pipeline.record import Record
 from worker.runs.fetching import Outcome, OutOfRangeError, UnreadableError, fetch
+from worker.runs.group import wait_while_loading
 from worker.runs.lanes import Lane, Lanes
 from worker.runs.progress import Reach
 from worker.runs.run import Run
@@ -52,6 +53,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         # not taken yet, wait for it. Faust's 1,500 ms starved a backlog, with the changelog alone being asked for.
         consumer._fetch_max_wait_ms = _FETCH_MAX_WAIT_MS  # noqa: SLF001
         return consumer
+
+    async def on_start(self) -> None:
+        """Start the consumer, which does not join the group before it is told what to read."""
+        await super().on_start()
+        wait_while_loading(self._ensure_consumer())
 
     def reach(self, tp: TP) -> Reach | None:
         """
